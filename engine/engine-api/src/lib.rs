@@ -1,0 +1,1 @@
+//! Docker Remote API shapes: first code follows.

@@ -1,0 +1,1 @@
+//! fleet unit options: first code follows.

@@ -1,0 +1,1 @@
+//! systemd unit syntax: first code follows.

@@ -1,0 +1,1 @@
+//! Assembles releases: kernel, initramfs, root image and manifest. Starts nothing and installs nothing.

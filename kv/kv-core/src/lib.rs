@@ -1,0 +1,1 @@
+//! MVCC key-value state machine: first code follows.

@@ -1,0 +1,1 @@
+//! Names and shapes a machine is described by: first code follows.

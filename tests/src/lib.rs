@@ -1,0 +1,1 @@
+//! System tests: each boots real machines and reads like the story it tells.
