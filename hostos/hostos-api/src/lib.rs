@@ -4,6 +4,8 @@
 //! The port is one way for now. A reader skips lines it does not understand, so a newer machine can
 //! tell an older `rmachine` more than it knows. Nothing secret ever travels here.
 
+pub mod manifest;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
