@@ -1,0 +1,1 @@
+//! Tells whether /dev/kvm runs code at the speed of hardware.

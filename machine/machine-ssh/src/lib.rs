@@ -1,0 +1,1 @@
+//! An ssh client for machines: keys, pinned host keys, commands, terminals, files.

@@ -1,0 +1,1 @@
+//! Where machines are kept on disk: layout, locks, atomic writes, images.
