@@ -1,0 +1,83 @@
+//! Takes kernel and modules out of Debian's kernel package.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hostos_api::manifest::Flavor;
+
+use crate::Progress;
+use crate::modules::{Module, Modules, ModulesError, read_list};
+use crate::package::{self, PackageError};
+
+/// Why there is no kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The package.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// Its modules.
+    #[error(transparent)]
+    Modules(#[from] ModulesError),
+    /// The package looks different from what is known of Debian's.
+    #[error("the kernel package in {} has no {what}", dir.display())]
+    Shape {
+        /// Where it is unpacked.
+        dir: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+/// A kernel and the modules that were chosen from it.
+pub(crate) struct Kernel {
+    /// `uname -r`.
+    pub(crate) release: String,
+    pub(crate) image: Vec<u8>,
+    /// For the initramfs, in load order.
+    pub(crate) root: Vec<Module>,
+    /// Before network and config, in load order.
+    pub(crate) early: Vec<Module>,
+    /// After those, in load order.
+    pub(crate) late: Vec<Module>,
+}
+
+/// The kernel of `flavor`, its modules chosen by the list `list`.
+pub(crate) fn take(
+    flavor: Flavor,
+    list: &Path,
+    cache: &Path,
+    progress: Progress<'_>,
+) -> Result<Kernel, KernelError> {
+    let meta = match flavor {
+        Flavor::Vm => "linux-image-cloud-amd64",
+        Flavor::Metal => "linux-image-amd64",
+    };
+    let package = package::resolve(meta, "linux-image-")?;
+    let dir = package::unpacked(&package, cache, progress)?;
+    let release = package.name.trim_start_matches("linux-image-").to_owned();
+    let shape = |what| KernelError::Shape { dir: dir.clone(), what };
+    let image =
+        fs::read(dir.join("boot").join(format!("vmlinuz-{release}"))).map_err(|_| shape("boot/vmlinuz"))?;
+    let base = ["usr/lib/modules", "lib/modules"]
+        .iter()
+        .map(|parent| dir.join(parent).join(&release))
+        .find(|base| base.is_dir())
+        .ok_or_else(|| shape("lib/modules"))?;
+    progress("choosing kernel modules");
+    let modules = Modules::find(&base)?;
+    let built_in = built_in(&base).ok_or_else(|| shape("modules.builtin"))?;
+    let wanted = read_list(list)?;
+    let mut loaded = built_in;
+    let root = modules.ordered(&wanted.root, &mut loaded)?;
+    let early = modules.ordered(&wanted.early, &mut loaded)?;
+    let late = modules.ordered(&wanted.late, &mut loaded)?;
+    Ok(Kernel { release, image, root, early, late })
+}
+
+/// Names of what other configurations have as modules and this kernel has inside.
+fn built_in(base: &Path) -> Option<BTreeSet<String>> {
+    let text = fs::read_to_string(base.join("modules.builtin")).ok()?;
+    let names = text.lines().filter_map(|line| Path::new(line.trim()).file_stem());
+    Some(names.map(|stem| crate::modinfo::normal(&stem.to_string_lossy())).collect())
+}

@@ -1,0 +1,207 @@
+//! Builds one release and puts it where it belongs, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use hostos_api::manifest::{FORMAT, Flavor, MANIFEST_FILE, Manifest, ReleaseFile};
+use sha2::{Digest, Sha256};
+
+use crate::Progress;
+use crate::kernel::{self, Kernel, KernelError};
+use crate::programs::Programs;
+use crate::rootfs::{self, Identity, RootError};
+use crate::tree::Tree;
+use crate::{cpio, squashfs};
+
+/// What every boot needs: a console for the last words, an end instead of a hang after a panic, and
+/// no timer check, which fails at times under an emulated CPU.
+const CMDLINE: &str = "console=ttyS0 panic=-1 no_timer_check quiet";
+
+const KERNEL_FILE: &str = "vmlinuz";
+const INITRAMFS_FILE: &str = "initrd.zst";
+
+/// What to build from what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which computers it is for.
+    pub flavor: Flavor,
+    /// The recipes: `modules/FLAVOR.list` and `rootfs/`; this is `images/` of the workspace.
+    pub recipes: PathBuf,
+    /// The static programs.
+    pub programs: Programs,
+    /// Where packages are kept between builds.
+    pub cache: PathBuf,
+    /// The directory of the release; replaced as a whole.
+    pub output: PathBuf,
+    /// Version of the userland.
+    pub version: String,
+    /// Seconds since 1970 that the release is dated at; no clock of a machine may show less.
+    pub date: u32,
+}
+
+impl Options {
+    /// The usual build of the workspace at `workspace`: packages are kept in `TARGET/image/cache`,
+    /// the release goes to `TARGET/image/FLAVOR`, dated at the last commit.
+    #[must_use]
+    pub fn for_workspace(workspace: &Path, target: &Path, flavor: Flavor, programs: Programs) -> Self {
+        let image = target.join("image");
+        Self {
+            flavor,
+            recipes: workspace.join("images"),
+            programs,
+            cache: image.join("cache"),
+            output: image.join(flavor_name(flavor)),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            date: commit_date(workspace).unwrap_or(FLOOR),
+        }
+    }
+}
+
+/// When there is no history to ask, releases are dated 2026-11-01.
+const FLOOR: u32 = 1_793_491_200;
+
+fn commit_date(workspace: &Path) -> Option<u32> {
+    let shown = Command::new("git")
+        .args(["log", "-1", "--format=%ct"])
+        .current_dir(workspace)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    String::from_utf8(shown.stdout).ok()?.trim().parse().ok()
+}
+
+fn flavor_name(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::Vm => "vm",
+        Flavor::Metal => "metal",
+    }
+}
+
+/// A release that was built.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What is in it.
+    pub manifest: Manifest,
+}
+
+/// Why there is no release.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The stage 1 program.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The root does not compress.
+    #[error("cannot write the read-only root")]
+    Squashfs(#[source] backhand::BackhandError),
+    /// The initramfs does not compress.
+    #[error("cannot compress the initramfs")]
+    Compress(#[source] io::Error),
+    /// The release cannot be written.
+    #[error("cannot write the release to {}", path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why; a full disk says so.
+        source: io::Error,
+    },
+}
+
+/// Builds the release that `options` describe and replaces the one in `options.output`.
+pub fn build(options: &Options, progress: Progress<'_>) -> Result<Release, BuildError> {
+    let list = options.recipes.join("modules").join(format!("{}.list", flavor_name(options.flavor)));
+    let kernel = kernel::take(options.flavor, &list, &options.cache, progress)?;
+    progress("assembling the root");
+    let identity = Identity { version: &options.version, date: options.date };
+    let root = rootfs::assemble(&options.recipes.join("rootfs"), &kernel, &options.programs, &identity)?;
+    progress("compressing the root");
+    let root = squashfs::write(&root, options.date).map_err(BuildError::Squashfs)?;
+    progress("compressing the initramfs");
+    let initramfs = initramfs(&kernel, &options.programs, root)?;
+    let contents =
+        BTreeMap::from([(KERNEL_FILE.to_owned(), kernel.image), (INITRAMFS_FILE.to_owned(), initramfs)]);
+    let manifest = Manifest {
+        format: FORMAT,
+        version: options.version.clone(),
+        flavor: options.flavor,
+        kernel_version: kernel.release,
+        cmdline: CMDLINE.to_owned(),
+        kernel: KERNEL_FILE.to_owned(),
+        initramfs: INITRAMFS_FILE.to_owned(),
+        files: contents.iter().map(|(name, bytes)| (name.clone(), describe(bytes))).collect(),
+    };
+    progress("writing the release");
+    write(&options.output, &contents, &manifest)
+        .map_err(|source| BuildError::Write { path: options.output.clone(), source })?;
+    Ok(Release { dir: options.output.clone(), manifest })
+}
+
+fn initramfs(kernel: &Kernel, programs: &Programs, root: Vec<u8>) -> Result<Vec<u8>, BuildError> {
+    let path = &programs.stage1;
+    let stage1 = fs::read(path).map_err(|source| BuildError::Read { path: path.clone(), source })?;
+    let mut tree = Tree::default();
+    tree.char_device("dev/console", 0o600, 5, 1);
+    tree.dir("newroot", 0o755);
+    tree.dir("proc", 0o755);
+    tree.dir("sys", 0o755);
+    tree.file("init", 0o755, stage1);
+    tree.file("modules/load", 0o644, rootfs::load_list(&kernel.root).into_bytes());
+    for module in &kernel.root {
+        tree.file(&format!("modules/{}", module.path), 0o644, module.content.clone());
+    }
+    tree.file("root.squashfs", 0o644, root);
+    zstd::bulk::compress(&cpio::write(&tree), 19).map_err(BuildError::Compress)
+}
+
+fn describe(bytes: &[u8]) -> ReleaseFile {
+    ReleaseFile { sha256: hex::encode(Sha256::digest(bytes)), size: bytes.len() as u64 }
+}
+
+fn write(output: &Path, contents: &BTreeMap<String, Vec<u8>>, manifest: &Manifest) -> io::Result<()> {
+    let parent = output.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let fresh = tempfile::Builder::new().prefix(".release-").tempdir_in(parent)?;
+    for (name, bytes) in contents {
+        write_file(&fresh.path().join(name), bytes)?;
+    }
+    let mut text = serde_json::to_vec_pretty(manifest)?;
+    text.push(b'\n');
+    write_file(&fresh.path().join(MANIFEST_FILE), &text)?;
+    replace(&fresh.keep(), output)
+}
+
+/// Puts `fresh` where `output` is. A reader sees the old or the new, or for an instant neither.
+fn replace(fresh: &Path, output: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(fresh)?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(fresh, permissions)?;
+    if output.exists() {
+        let old = output.with_extension("old");
+        let _ = fs::remove_dir_all(&old);
+        fs::rename(output, &old)?;
+        fs::rename(fresh, output)?;
+        return fs::remove_dir_all(&old);
+    }
+    fs::rename(fresh, output)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
