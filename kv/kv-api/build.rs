@@ -1,0 +1,15 @@
+//! Compiles the wire's definitions without protoc, and keeps their descriptors for the JSON gateway.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use protox::prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = ["rpc.proto", "lock.proto", "election.proto", "internal.proto"].map(|f| format!("proto/{f}"));
+    let set = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(set)?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! The replicated log under kvd, on openraft.

@@ -1,0 +1,1 @@
+//! A segmented, preallocated, checksummed write-ahead log.
