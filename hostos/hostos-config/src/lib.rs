@@ -1,0 +1,19 @@
+//! Ignition configs, spec 3.0 to 3.5: parse, validate with line and column, merge and plan.
+//!
+//! Everything here is a function from values to values: no file, no network, no clock. What a config
+//! asks for is done by `hostos-provision`; programs that write configs build [`Config`] and call
+//! [`Config::to_json`].
+
+pub mod data_url;
+mod decode;
+mod diagnostic;
+mod json;
+mod parse;
+mod schema;
+mod types;
+mod validate;
+mod version;
+
+pub use diagnostic::{Diagnostic, Rejected, Severity};
+pub use parse::parse;
+pub use types::*;

@@ -1,0 +1,22 @@
+//! Applies an Ignition config to a root: content is fetched and verified first, then users, groups,
+//! files, directories, links, units and presets are written.
+//!
+//! The target is any directory, so the same code provisions a machine from its first process and an
+//! image in a build. What a config means is decided in `hostos-config`; starting units is the
+//! supervisor's work.
+
+mod accounts;
+mod apply;
+mod fetch;
+mod homes;
+mod nodes;
+mod prepare;
+mod root;
+mod units;
+
+pub use accounts::AccountError;
+pub use apply::{ApplyError, RESULT_FILE, Report, apply};
+pub use fetch::{FetchError, Fetcher};
+pub use nodes::NodeError;
+pub use prepare::PrepareError;
+pub use root::Root;
