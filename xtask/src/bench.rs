@@ -1,0 +1,59 @@
+//! `cargo xtask bench NAME`: ours and the elder on the same work, alternating in one run.
+//!
+//! A benchmark is a program of its own (a crate of its area) or a module here; this verb builds it,
+//! puts the elders within its reach and hands its figures through.
+
+mod create;
+
+use anyhow::Result;
+
+use crate::{cargo, image, setup};
+
+/// Flags of `bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which benchmark
+    #[arg(value_enum)]
+    name: Name,
+    /// Print one JSON object of named figures instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Passed on to the benchmark
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Name {
+    /// `rmachine create` beside a bare boot of the same kernel
+    Create,
+    /// The engine beside dockerd
+    Engine,
+    /// The key-value store beside etcd
+    Kv,
+}
+
+/// Runs one benchmark.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match args.name {
+        Name::Create => {
+            image::run(&image::Args::default())?;
+            create::run(args.json)
+        }
+        Name::Engine => program(&["engine-bench", "engined", "engine-shim"], args),
+        Name::Kv => program(&["kv-bench", "kvd"], args),
+    }
+}
+
+/// Builds a benchmark and what it measures, then runs it.
+fn program(packages: &[&str], args: &Args) -> Result<()> {
+    setup::run(&setup::Args { elders: true })?;
+    let mut build = cargo::cargo(["build", "--quiet", "--release"]);
+    for package in packages {
+        build.args(["--package", package]);
+    }
+    cargo::run(&mut build)?;
+    let mut bench = std::process::Command::new(cargo::target_dir().join("release").join(packages[0]));
+    bench.args(args.json.then_some("--json")).args(&args.rest).env("PATH", setup::path_with_elders());
+    cargo::run(&mut bench)
+}

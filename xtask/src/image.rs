@@ -1,0 +1,79 @@
+//! `cargo xtask image`: builds the programs of the image and `rmachine`, and assembles a release
+//! where the `rmachine` of this checkout finds it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use hostos_api::manifest::Flavor;
+use images::{Options, programs};
+
+use crate::progress::Progress;
+use crate::{cargo, setup};
+
+/// Flags of `image`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which computers it is for
+    #[arg(long, value_enum, default_value_t = FlavorArg::Vm)]
+    flavor: FlavorArg,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum FlavorArg {
+    /// Virtual machines
+    Vm,
+    /// Real hardware, and the tree to boot it over PXE
+    Metal,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { flavor: FlavorArg::Vm }
+    }
+}
+
+/// Builds the release; a second run rebuilds only what changed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::run(&setup::Args::default())?;
+    let mut progress = Progress::new();
+    build(args, &mut progress)?;
+    progress.print_table();
+    Ok(())
+}
+
+/// The stages of [`run`], for verbs that have stages of their own.
+pub(crate) fn build(args: &Args, progress: &mut Progress) -> Result<()> {
+    let flavor = match args.flavor {
+        FlavorArg::Vm => Flavor::Vm,
+        FlavorArg::Metal => Flavor::Metal,
+    };
+    let tell = |what: &str| eprintln!("    {what}");
+    let built = progress.stage("programs of the image", || {
+        programs::build(&cargo::root(), &tell).context("could not build the programs of the image")
+    })?;
+    progress.stage("rmachine", build_rmachine)?;
+    let release = progress.stage("release", || {
+        let options = Options::for_workspace(&cargo::root(), &cargo::target_dir(), flavor, built);
+        images::build(&options, &tell).context("could not assemble the release")
+    })?;
+    let size: u64 = release.manifest.files.values().map(|file| file.size).sum();
+    eprintln!(
+        "    kernel {}, {:.1} MB, in {}",
+        release.manifest.kernel_version,
+        size as f64 / 1e6,
+        release.dir.display()
+    );
+    Ok(())
+}
+
+/// Where [`build`] leaves `rmachine`.
+pub(crate) fn rmachine() -> PathBuf {
+    cargo::target_dir().join(programs::TARGET).join("release/rmachine")
+}
+
+/// With the flags of the image's programs, so that the crates they share are built once.
+fn build_rmachine() -> Result<()> {
+    let words =
+        ["build", "--quiet", "--release", "--locked", "--target", programs::TARGET, "--package", "rmachine"];
+    cargo::run(cargo::cargo(words).env("RUSTFLAGS", "-C target-feature=+crt-static"))
+}
