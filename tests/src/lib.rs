@@ -1,1 +1,170 @@
-//! System tests: each boots real machines and reads like the story it tells.
+//! The stage on which system tests play: a store of their own, `rmachine` as a user would call it,
+//! and machines that are gone when the test is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A workstation with an empty store. Dropping it removes every machine in the store.
+pub struct Workstation {
+    store: tempfile::TempDir,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Workstation {
+    /// A new one.
+    ///
+    /// # Errors
+    /// No room for a temporary directory.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            store: tempfile::Builder::new().prefix("rmachine-").tempdir().context("no place for a store")?,
+        })
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// The directory of a machine in the store.
+    #[must_use]
+    pub fn machine_dir(&self, name: &str) -> PathBuf {
+        self.store().join("machines").join(name)
+    }
+
+    /// `rmachine WORDS…`, not started yet.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        let program = std::env::var_os("RMACHINE_BIN").unwrap_or_else(|| "rmachine".into());
+        let mut command = Command::new(program);
+        command.arg("-s").arg(self.store()).args(words).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `rmachine WORDS…` to its end, whatever that is.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn try_rmachine(&self, words: &[&str]) -> Result<Ran> {
+        ran(&mut self.command(words))
+    }
+
+    /// Runs `rmachine WORDS…` and returns its standard output.
+    ///
+    /// # Errors
+    /// Any exit code but 0, with what it said.
+    pub fn rmachine(&self, words: &[&str]) -> Result<String> {
+        self.try_rmachine(words)?.stdout_if_ok(&format!("rmachine {}", words.join(" ")))
+    }
+
+    /// Runs the stock docker client against a machine, as `eval $(rmachine env NAME)` sets it up.
+    ///
+    /// # Errors
+    /// Any exit code but 0, with what it said.
+    pub fn docker(&self, machine: &str, words: &[&str]) -> Result<String> {
+        let env = self.rmachine(&["env", "--shell", "sh", machine])?;
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("{env}\nexec docker \"$@\""))
+            .arg("docker")
+            .args(words)
+            .stdin(Stdio::null());
+        ran(&mut command)?.stdout_if_ok(&format!("docker {}", words.join(" ")))
+    }
+
+    /// The process id of the machine's QEMU, from the machine's own record.
+    ///
+    /// # Errors
+    /// There is no such record, or it holds no process id.
+    pub fn qemu_pid(&self, machine: &str) -> Result<i32> {
+        let text = self.rmachine(&["inspect", machine])?;
+        let record: serde_json::Value = serde_json::from_str(&text).context("inspect printed no JSON")?;
+        let pid = find_key(&record, "pid").and_then(serde_json::Value::as_i64);
+        pid.and_then(|pid| i32::try_from(pid).ok()).with_context(|| format!("no process id in {text}"))
+    }
+}
+
+impl Drop for Workstation {
+    fn drop(&mut self) {
+        let Ok(names) = self.rmachine(&["ls", "-q"]) else { return };
+        for name in names.lines() {
+            if let Err(error) = self.rmachine(&["rm", "-f", name]) {
+                eprintln!("{name} could not be removed: {error:#}");
+            }
+        }
+    }
+}
+
+impl Ran {
+    /// The standard output of a command that went well.
+    ///
+    /// # Errors
+    /// Any exit code but 0.
+    pub fn stdout_if_ok(self, shown: &str) -> Result<String> {
+        if self.code == Some(0) {
+            return Ok(self.stdout);
+        }
+        bail!("`{shown}` ended with {:?}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// It cannot be started.
+pub fn ran(command: &mut Command) -> Result<Ran> {
+    let began = Instant::now();
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("could not start {:?}", command.get_program()))?;
+    Ok(Ran {
+        code: status.code(),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        took: began.elapsed(),
+    })
+}
+
+/// Asks again, each 100 ms, until it is so or the limit is over.
+///
+/// # Errors
+/// It is not so within the limit.
+pub fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !is_so() {
+        if began.elapsed() > limit {
+            bail!("not within {} s: {what}", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// The first value of a key, at any depth, whatever the case of the key.
+fn find_key<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
+    match value {
+        serde_json::Value::Object(map) => map
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, found)| found)
+            .or_else(|| map.values().find_map(|inner| find_key(inner, key))),
+        serde_json::Value::Array(items) => items.iter().find_map(|inner| find_key(inner, key)),
+        _ => None,
+    }
+}

@@ -1,0 +1,4 @@
+//! All system tests in one binary: each file a chapter.
+
+mod bad_input;
+mod life;
