@@ -49,8 +49,7 @@ impl Head {
         let (path, query) = split_target(raw.path.unwrap_or_default());
         let mut headers = HeaderMap::new();
         for field in raw.headers.iter() {
-            let name =
-                HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Malformed)?;
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Malformed)?;
             let value = HeaderValue::from_bytes(field.value).map_err(|_| HeadError::Malformed)?;
             headers.append(name, value);
         }

@@ -168,12 +168,7 @@ mod tests {
     async fn talk(request: &str) -> String {
         let (near, far) = tokio::io::duplex(64);
         let (read, write) = tokio::io::split(far);
-        tokio::spawn(serve_connection(
-            Box::new(read),
-            Box::new(write),
-            Arc::new(Echo),
-            Limits::default(),
-        ));
+        tokio::spawn(serve_connection(Box::new(read), Box::new(write), Arc::new(Echo), Limits::default()));
         let (mut from, mut to) = tokio::io::split(near);
         let request = request.to_owned();
         tokio::spawn(async move {
@@ -206,7 +201,10 @@ mod tests {
 
     #[tokio::test]
     async fn hijack_with_and_without_upgrade_keeps_buffered_bytes() {
-        let got = talk("POST /raw HTTP/1.1\r\nUpgrade: tcp\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}early").await;
+        let got = talk(
+            "POST /raw HTTP/1.1\r\nUpgrade: tcp\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}early",
+        )
+        .await;
         assert!(got.starts_with("HTTP/1.1 101 UPGRADED\r\nContent-Type: a/upgraded\r\n"), "{got}");
         assert!(got.ends_with("\r\n\r\nearly"), "{got}");
         let got = talk("POST /raw HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}early").await;

@@ -1,0 +1,1 @@
+//! Shapes of host_configs.

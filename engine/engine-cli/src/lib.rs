@@ -1,0 +1,1 @@
+//! Docker's verbs for hosts without the stock client.

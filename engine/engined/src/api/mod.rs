@@ -1,0 +1,127 @@
+//! The Docker Remote API: from a request to the function that answers it.
+//!
+//! Paths may start with `/vX.Y`. Names of images contain slashes, so they are matched from their end.
+
+mod call;
+mod system;
+
+use std::sync::Arc;
+
+use engine_api::{API_VERSION, ApiVersion, MIN_API_VERSION};
+use engine_http::{Exchange, Handler};
+use http::StatusCode;
+
+use crate::daemon::Daemon;
+use call::{Call, Done, Fail, Query};
+
+/// The API of one engine.
+pub(crate) struct Api {
+    daemon: Arc<Daemon>,
+}
+
+impl Api {
+    pub(crate) fn new(daemon: Arc<Daemon>) -> Api {
+        Api { daemon }
+    }
+
+    async fn dispatch(&self, call: &mut Call<'_>, path: &str) -> Done {
+        let method = call.ex.head.method.clone();
+        let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+        let area = parts.first().copied().unwrap_or_default();
+        let d = &self.daemon;
+        match (method.as_str(), parts.as_slice()) {
+            ("GET" | "HEAD", ["_ping"]) => system::ping(call).await,
+            ("GET", ["version"]) => system::version(call).await,
+            ("GET", ["info"]) => system::info(d, call).await,
+            ("GET", ["plugins"]) => call.ok_json(&[(); 0]).await,
+            ("OPTIONS", _) => call.empty(StatusCode::OK).await,
+            _ if system::is_swarm(area) => Err(system::swarm(area, &method, &parts)),
+            _ => Err(page_not_found()),
+        }
+    }
+}
+
+fn page_not_found() -> Fail {
+    Fail::missing("page not found")
+}
+
+impl Handler for Api {
+    async fn handle(&self, ex: &mut Exchange) -> std::io::Result<()> {
+        let path = ex.head.path.clone();
+        let (version, rest) = split_version(&path);
+        ex.set_header("server", concat!("Docker/", "28.2.2+rmachine.0.1.0", " (linux)"));
+        ex.set_header("api-version", &API_VERSION.to_string());
+        ex.set_header("ostype", "linux");
+        ex.set_header("docker-experimental", "false");
+        let span = tracing::debug_span!("api", method = %ex.head.method, path = %path);
+        let _entered = span.enter();
+        tracing::debug!("call");
+        drop(_entered);
+        let query = Query::parse(&ex.head.query);
+        let mut call = Call { ex, query, version: version.unwrap_or(API_VERSION) };
+        let done = match check_version(version) {
+            Ok(()) => self.dispatch(&mut call, rest).await,
+            Err(fail) => Err(fail),
+        };
+        answer_failure(&mut call, done).await
+    }
+}
+
+async fn answer_failure(call: &mut Call<'_>, done: Done) -> std::io::Result<()> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(Fail::Gone(error)) => Err(error),
+        Err(Fail::Refused(status, message)) => {
+            if call.ex.answered() {
+                // The reply has begun: cutting it is the only way left to say that it failed.
+                return Err(std::io::Error::other(message));
+            }
+            if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+                tracing::error!(path = %call.ex.head.path, "{message}");
+            }
+            let body = serde_json::json!({ "message": message }).to_string() + "\n";
+            call.ex.reply(status, "application/json", body.as_bytes()).await
+        }
+    }
+}
+
+/// `/v1.41/info` as its version and `/info`. What is no version is left in the path.
+fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
+    let Some(after) = path.strip_prefix("/v") else { return (None, path) };
+    let (first, rest) = match after.find('/') {
+        Some(slash) => after.split_at(slash),
+        None => (after, ""),
+    };
+    match ApiVersion::parse(first) {
+        Some(version) => (Some(version), rest),
+        None => (None, path),
+    }
+}
+
+fn check_version(version: Option<ApiVersion>) -> Result<(), Fail> {
+    match version {
+        Some(v) if v > API_VERSION => Err(Fail::bad(format!(
+            "client version {v} is too new. Maximum supported API version is {API_VERSION}"
+        ))),
+        Some(v) if v < MIN_API_VERSION => Err(Fail::bad(format!(
+            "client version {v} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade your client to a newer version"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_paths() {
+        assert_eq!(split_version("/v1.41/info"), (Some(ApiVersion::v1(41)), "/info"));
+        assert_eq!(split_version("/info"), (None, "/info"));
+        assert_eq!(split_version("/volumes"), (None, "/volumes"));
+        assert_eq!(split_version("/v1.x/info"), (None, "/v1.x/info"));
+        assert!(check_version(Some(ApiVersion::v1(51))).is_err());
+        assert!(check_version(Some(ApiVersion::v1(23))).is_err());
+        assert!(check_version(Some(ApiVersion::v1(24))).is_ok());
+    }
+}

@@ -1,0 +1,139 @@
+//! What `GET /info` says: the engine's settings and what the host can do.
+
+use serde_json::{Value, json};
+
+use super::{Daemon, host};
+use crate::version;
+
+impl Daemon {
+    /// The reply of `GET /info`.
+    pub(crate) fn info(&self) -> Value {
+        let config = &self.config;
+        let os = host::os_release();
+        let cgroup2 = host::is_pure_cgroup2();
+        let has = |controller: &str| host::has_controller(controller);
+        let mut body = json!({
+            "ID": self.id,
+            "Containers": 0,
+            "ContainersRunning": 0,
+            "ContainersPaused": 0,
+            "ContainersStopped": 0,
+            "Images": 0,
+            "Driver": "overlay2",
+            "DriverStatus": [
+                ["Backing Filesystem", host::filesystem_name(&config.data_root)],
+                ["Supports d_type", "true"],
+                ["Using metacopy", "false"],
+                ["Native Overlay Diff", "true"],
+                ["userxattr", "false"],
+            ],
+            "Plugins": {
+                "Volume": ["local"],
+                "Network": ["bridge", "host", "null"],
+                "Authorization": null,
+                "Log": ["json-file"],
+            },
+        });
+        let host = json!({
+            "MemoryLimit": has("memory"),
+            "SwapLimit": has("memory") && host::has_swap_limit(),
+            "CpuCfsPeriod": has("cpu"),
+            "CpuCfsQuota": has("cpu"),
+            "CPUShares": has("cpu"),
+            "CPUSet": has("cpuset"),
+            "PidsLimit": has("pids"),
+            "IPv4Forwarding": host::sysctl_on("net/ipv4/ip_forward"),
+            "BridgeNfIptables": host::sysctl_on("net/bridge/bridge-nf-call-iptables"),
+            "BridgeNfIp6tables": host::sysctl_on("net/bridge/bridge-nf-call-ip6tables"),
+            "Debug": config.debug,
+            "NFd": host::open_files(),
+            "OomKillDisable": !cgroup2 && has("memory"),
+            "NGoroutines": host::threads(),
+            "SystemTime": host::now_rfc3339(),
+            "LoggingDriver": config.log_driver,
+            "CgroupDriver": "cgroupfs",
+            "CgroupVersion": if cgroup2 { "2" } else { "1" },
+            "NEventsListener": 0,
+            "KernelVersion": host::kernel_version(),
+            "OperatingSystem": os.pretty,
+            "OSVersion": os.version,
+            "OSType": "linux",
+            "Architecture": std::env::consts::ARCH,
+        });
+        let engine = json!({
+            "IndexServerAddress": "https://index.docker.io/v1/",
+            "RegistryConfig": self.registry_config(),
+            "NCPU": host::cpus(),
+            "MemTotal": host::memory_total(),
+            "GenericResources": null,
+            "DockerRootDir": config.data_root,
+            "HttpProxy": env("HTTP_PROXY"),
+            "HttpsProxy": env("HTTPS_PROXY"),
+            "NoProxy": env("NO_PROXY"),
+            "Name": host::name(),
+            "Labels": config.labels,
+            "ExperimentalBuild": false,
+            "ServerVersion": version::ENGINE,
+            "Runtimes": { "runc": { "path": "engine-shim" } },
+            "DefaultRuntime": "runc",
+            "Swarm": {
+                "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive",
+                "ControlAvailable": false, "Error": "", "RemoteManagers": null,
+            },
+            "LiveRestoreEnabled": true,
+            "Isolation": "",
+            "InitBinary": "engine-shim",
+            "ContainerdCommit": { "ID": "", "Expected": "" },
+            "RuncCommit": { "ID": "", "Expected": "" },
+            "InitCommit": { "ID": "", "Expected": "" },
+            "SecurityOptions": ["name=seccomp,profile=builtin"],
+            "CDISpecDirs": [],
+            "Warnings": null,
+        });
+        for part in [host, engine] {
+            merge(&mut body, part);
+        }
+        body
+    }
+
+    fn registry_config(&self) -> Value {
+        let (cidrs, hosts): (Vec<&String>, Vec<&String>) =
+            self.config.insecure_registries.iter().partition(|r| r.contains('/'));
+        let mut all_cidrs: Vec<&str> = cidrs.into_iter().map(String::as_str).collect();
+        for loopback in ["::1/128", "127.0.0.0/8"] {
+            if !all_cidrs.contains(&loopback) {
+                all_cidrs.push(loopback);
+            }
+        }
+        let mirrors: Vec<String> = self.config.registry_mirrors.iter().map(|m| with_slash(m)).collect();
+        let mut index = serde_json::Map::new();
+        let hub = json!({ "Name": "docker.io", "Mirrors": mirrors, "Secure": true, "Official": true });
+        index.insert("docker.io".into(), hub);
+        for host in hosts {
+            let entry = json!({ "Name": host, "Mirrors": [], "Secure": false, "Official": false });
+            index.insert(host.clone(), entry);
+        }
+        json!({
+            "AllowNondistributableArtifactsCIDRs": null,
+            "AllowNondistributableArtifactsHostnames": null,
+            "InsecureRegistryCIDRs": all_cidrs,
+            "IndexConfigs": index,
+            "Mirrors": mirrors,
+        })
+    }
+}
+
+fn merge(body: &mut Value, more: Value) {
+    if let (Value::Object(body), Value::Object(more)) = (body, more) {
+        body.extend(more);
+    }
+}
+
+fn with_slash(mirror: &str) -> String {
+    if mirror.ends_with('/') { mirror.to_owned() } else { format!("{mirror}/") }
+}
+
+fn env(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    std::env::var(name).or_else(|_| std::env::var(lower)).unwrap_or_default()
+}
