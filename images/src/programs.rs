@@ -40,7 +40,7 @@ pub struct Programs {
 /// `CARGO_TARGET_DIR` is honoured. The flags differ from those of an ordinary build, and cargo keeps
 /// builds for an explicit target apart, so this does not throw anyone's other builds away.
 pub fn build(workspace: &Path, progress: crate::Progress<'_>) -> Result<Programs, ProgramsError> {
-    let shim = workspace.join("engine/engine-shim/Cargo.toml").exists();
+    let shim = workspace.join("engine/engine-shim/src/main.rs").exists();
     let mut packages = vec!["hostos-stage1", "hostbox"];
     packages.extend(shim.then_some("engine-shim"));
     progress(&format!("building {} (static)", packages.join(", ")));

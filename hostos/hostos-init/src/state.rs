@@ -1,0 +1,89 @@
+//! What survives a reboot: /var and the writable layer of /etc, on the state disk, or in memory
+//! without one.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use hostos_stage1::mounts::{MountError, mount_at, mount_virtual};
+use nix::mount::MsFlags;
+
+/// Why there is nowhere to write.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error("cannot prepare the writable directories")]
+    Prepare(#[source] io::Error),
+}
+
+/// Where state is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Memory,
+}
+
+/// Directories of /var with their permissions.
+const VAR: &[(&str, u32)] = &[
+    ("cache", 0o755),
+    ("home", 0o755),
+    ("lib", 0o755),
+    ("log", 0o755),
+    ("log/journal", 0o750),
+    ("mnt", 0o755),
+    ("opt", 0o755),
+    ("opt/bin", 0o755),
+    ("roothome", 0o700),
+    ("spool", 0o755),
+    ("srv", 0o755),
+    ("tmp", 0o1777),
+    ("usrlocal", 0o755),
+    ("usrlocal/bin", 0o755),
+];
+
+/// Makes /var and /etc writable.
+pub(crate) fn mount_state() -> Result<State, StateError> {
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount_virtual("tmpfs", "/var", safe, "mode=0755,size=80%")?;
+    prepare_var().map_err(StateError::Prepare)?;
+    overlay_etc(Path::new("/var/.etc"))?;
+    Ok(State::Memory)
+}
+
+fn prepare_var() -> io::Result<()> {
+    for (name, mode) in VAR {
+        let path = Path::new("/var").join(name);
+        fs::create_dir_all(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+    }
+    link("/run", "/var/run")?;
+    link("/run/lock", "/var/lock")?;
+    fs::create_dir_all("/run/lock")?;
+    fs::create_dir_all("/run/media")
+}
+
+fn link(target: &str, at: &str) -> io::Result<()> {
+    match std::os::unix::fs::symlink(target, at) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// /etc of the image below, what was changed on this machine above.
+fn overlay_etc(layer: &Path) -> Result<(), StateError> {
+    let (upper, work) = (layer.join("upper"), layer.join("work"));
+    for dir in [&upper, &work] {
+        fs::create_dir_all(dir).map_err(StateError::Prepare)?;
+    }
+    fs::set_permissions(layer, fs::Permissions::from_mode(0o700)).map_err(StateError::Prepare)?;
+    let data = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    mount_at(
+        Some(Path::new("etc")),
+        Path::new("/etc"),
+        Some("overlay"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(&data),
+    )?;
+    Ok(())
+}
