@@ -1,1 +1,12 @@
-//! An ssh client for machines: keys, pinned host keys, commands, terminals, files.
+//! An ssh client for machines: keys are made here, host keys are pinned from the first connection,
+//! a command's output and exit code arrive as they are.
+//!
+//! Deliberately not here: which machine, which file. Keys come in as text.
+
+mod command;
+mod keys;
+mod session;
+
+pub use command::{Exit, Pty};
+pub use keys::{HostKey, KeyError, KeyPair};
+pub use session::{Session, SshError, Target};

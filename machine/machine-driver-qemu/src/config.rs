@@ -1,0 +1,147 @@
+//! What `config.json` keeps for a QEMU machine. The first keys are docker-machine's.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use machine_core::driver::{Forward, Protocol};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::accel::Accel;
+
+/// Port of the engine in every machine.
+pub const ENGINE_PORT: u16 = 2376;
+/// Port of the ssh server in every machine.
+pub const SSH_PORT: u16 = 22;
+
+/// How a machine reaches others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Out through QEMU's own stack, in by forwards on loopback.
+    #[default]
+    User,
+    /// As `User`, and a second interface on the cluster's switch.
+    Cluster,
+    /// On a bridge of this workstation; needs privileges.
+    Bridge,
+}
+
+/// What `config.json` keeps for a QEMU machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct QemuConfig {
+    /// Where its ports are on this workstation.
+    #[serde(rename = "IPAddress")]
+    pub ip_address: IpAddr,
+    /// The machine's name, for scripts that read it here.
+    pub machine_name: String,
+    /// User to log in as.
+    #[serde(rename = "SSHUser")]
+    pub ssh_user: String,
+    /// Where ssh is on this workstation; 0 before the first start.
+    #[serde(rename = "SSHPort")]
+    pub ssh_port: u16,
+    /// Private key, relative to the store.
+    #[serde(rename = "SSHKeyPath")]
+    pub ssh_key_path: String,
+    /// Where the engine is on this workstation; 0 before the first start.
+    pub engine_port: u16,
+    /// MiB.
+    pub memory: u32,
+    /// Virtual processors.
+    #[serde(rename = "CPU")]
+    pub cpu: u32,
+    /// MB of the state disk.
+    pub disk_size: u64,
+    /// The emulator.
+    pub program: String,
+    /// How it reaches others.
+    pub network: Network,
+    /// Bridge to join, when `network` says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network_bridge: String,
+    /// Socket of the switch to join, when `network` says so; relative to the store.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network_switch: String,
+    /// What the user wants.
+    pub accel: Accel,
+    /// What the last start took: `kvm` or `tcg`.
+    pub accel_used: String,
+    /// Why it took that.
+    pub accel_reason: String,
+    /// Release it boots, a folder in the store's `images/`.
+    pub image: String,
+    /// Address of its first interface.
+    pub mac: String,
+    /// Ways in.
+    pub forwards: Vec<Forward>,
+    /// Guest ports whose host port the user chose, so that it must not move.
+    pub pinned: Vec<u16>,
+    /// Further words for the kernel command line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cmdline: String,
+}
+
+impl QemuConfig {
+    /// A machine with the defaults of the flags.
+    #[must_use]
+    pub fn new(name: &str, id: Uuid, image: &str) -> Self {
+        let mut config = Self {
+            ip_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            machine_name: name.to_owned(),
+            ssh_user: "core".into(),
+            ssh_port: 0,
+            ssh_key_path: format!("machines/{name}/id_ed25519"),
+            engine_port: 0,
+            memory: 1024,
+            cpu: 1,
+            disk_size: 20_000,
+            program: "qemu-system-x86_64".into(),
+            network: Network::User,
+            network_bridge: String::new(),
+            network_switch: String::new(),
+            accel: Accel::Auto,
+            accel_used: String::new(),
+            accel_reason: String::new(),
+            image: image.to_owned(),
+            mac: mac(id, 0),
+            forwards: Vec::new(),
+            pinned: Vec::new(),
+            cmdline: String::new(),
+        };
+        config.open(SSH_PORT, 0);
+        config.open(ENGINE_PORT, 0);
+        config
+    }
+
+    /// Adds a way in on loopback. A host port other than 0 is the user's choice and stays.
+    pub fn open(&mut self, guest_port: u16, host_port: u16) {
+        self.forwards.retain(|forward| forward.guest_port != guest_port);
+        self.forwards.push(Forward {
+            protocol: Protocol::Tcp,
+            host_address: self.ip_address,
+            host_port,
+            guest_port,
+        });
+        if host_port != 0 {
+            self.pinned.push(guest_port);
+        }
+        self.note_ports();
+    }
+
+    /// Copies the two well-known ports to where old scripts look for them.
+    pub(crate) fn note_ports(&mut self) {
+        let host_port = |guest_port| {
+            let found = self.forwards.iter().find(|forward| forward.guest_port == guest_port);
+            found.map_or(0, |forward| forward.host_port)
+        };
+        (self.ssh_port, self.engine_port) = (host_port(SSH_PORT), host_port(ENGINE_PORT));
+    }
+}
+
+/// A locally administered address, the same in every start and different for every machine.
+#[must_use]
+pub(crate) fn mac(id: Uuid, interface: u8) -> String {
+    let b = id.as_bytes();
+    format!("02:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4] ^ interface)
+}
