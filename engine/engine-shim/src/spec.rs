@@ -237,6 +237,9 @@ pub struct Cgroup {
     pub v2: Option<PathBuf>,
     /// `/docker/ID`, as seen from the hierarchies' roots.
     pub path: String,
+    /// `tasks` or `cgroup.procs` files the shim itself moves to, once the
+    /// program runs, so that the end of the engine's service spares it.
+    pub shim_files: Vec<PathBuf>,
 }
 
 /// Where the output goes besides attached clients.
