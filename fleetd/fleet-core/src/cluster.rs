@@ -27,9 +27,9 @@ pub(crate) struct MachineEntry {
 
 impl MachineEntry {
     /// The larger of the reserved shares of memory and CPU, in thousandths.
-    fn share(&self) -> u64 {
+    pub(crate) fn share(&self) -> u64 {
         let Some(capacity) = self.machine.capacity else { return 0 };
-        let part = |used: u64, all: u64| if all == 0 { 0 } else { used.saturating_mul(1000) / all };
+        let part = |used: u64, all: u64| used.saturating_mul(1000).checked_div(all).unwrap_or(0);
         part(self.reserved.memory, capacity.memory).max(part(self.reserved.milli_cpus, capacity.milli_cpus))
     }
 }

@@ -72,7 +72,7 @@ fn cluster_wide_obstacle(cluster: &Cluster, placement: &Placement) -> Option<Obs
     }
     let unplaced = |peer: &&String| {
         let name: Option<UnitName> = peer.parse().ok();
-        !name.and_then(|name| cluster.units.get(&name)).is_some_and(|unit| unit.slot.is_some())
+        name.and_then(|name| cluster.units.get(&name)).is_none_or(|unit| unit.slot.is_none())
     };
     placement.machine_of.iter().find(unplaced).map(|peer| Obstacle::PeerUnscheduled(peer.clone()))
 }
@@ -139,19 +139,10 @@ fn best_of<'a>(
     match unit.placement.strategy {
         Strategy::Spread => candidates.min_by_key(|id| (count(id), *id)),
         Strategy::Binpack => candidates.min_by_key(|id| (std::cmp::Reverse(count(id)), *id)),
-        Strategy::Resources => candidates.min_by_key(|id| (cluster.share_of(id), count(id), *id)),
+        Strategy::Resources => candidates.min_by_key(|id| (cluster.entry(cluster.by_id[*id]).share(), count(id), *id)),
         Strategy::Random => candidates.min_by_key(|id| name_hash(&format!("{}{id}", unit.name))),
     }
     .cloned()
-}
-
-impl Cluster {
-    fn share_of(&self, id: &MachineId) -> u64 {
-        let entry = self.entry(self.by_id[id]);
-        let Some(capacity) = entry.machine.capacity else { return 0 };
-        let part = |used: u64, all: u64| if all == 0 { 0 } else { used.saturating_mul(1000) / all };
-        part(entry.reserved.memory, capacity.memory).max(part(entry.reserved.milli_cpus, capacity.milli_cpus))
-    }
 }
 
 fn explain(cluster: &Cluster, unit: &UnitSpec) -> Explanation {
