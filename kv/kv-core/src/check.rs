@@ -21,7 +21,8 @@ pub fn check_range(request: &RangeRequest) -> Result<(), ErrorKind> {
     if request.key.is_empty() {
         return Err(ErrorKind::EmptyKey);
     }
-    let known = SortOrder::try_from(request.sort_order).is_ok() && SortTarget::try_from(request.sort_target).is_ok();
+    let known =
+        SortOrder::try_from(request.sort_order).is_ok() && SortTarget::try_from(request.sort_target).is_ok();
     if known { Ok(()) } else { Err(ErrorKind::InvalidSortOption) }
 }
 
@@ -88,7 +89,11 @@ impl Writes {
     }
 
     fn put(&mut self, key: &Bytes) -> Result<(), ErrorKind> {
-        if self.deletes(key) || !self.puts.insert(key.clone()) { Err(ErrorKind::DuplicateKey) } else { Ok(()) }
+        if self.deletes(key) || !self.puts.insert(key.clone()) {
+            Err(ErrorKind::DuplicateKey)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -149,7 +154,10 @@ mod tests {
         assert_eq!(check(vec![put("c"), delete("a", "c")]), Ok(()));
         assert_eq!(check(vec![nested(vec![put("a")], vec![put("a")])]), Ok(()));
         assert_eq!(check(vec![nested(vec![put("a")], vec![]), put("a")]), Err(ErrorKind::DuplicateKey));
-        assert_eq!(check(vec![nested(vec![delete("a", "")], vec![]), put("a")]), Err(ErrorKind::DuplicateKey));
+        assert_eq!(
+            check(vec![nested(vec![delete("a", "")], vec![]), put("a")]),
+            Err(ErrorKind::DuplicateKey)
+        );
     }
 
     #[test]

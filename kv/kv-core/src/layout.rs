@@ -99,7 +99,12 @@ impl Generation {
     pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
         let number = |at: usize| Some(i64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let read = || {
-            Some(Self { at: At::read(bytes)?, created: number(12)?, version: number(20)?, lease: number(28)? })
+            Some(Self {
+                at: At::read(bytes)?,
+                created: number(12)?,
+                version: number(20)?,
+                lease: number(28)?,
+            })
         };
         read().ok_or_else(|| damaged("generation"))
     }
@@ -137,7 +142,8 @@ impl Record {
         let read = || {
             let space = Space::from_byte(*bytes.first()?)?;
             let previous = At::read(bytes.get(1..)?)?;
-            let generation = Generation { at, created: number(13)?, version: number(21)?, lease: number(29)? };
+            let generation =
+                Generation { at, created: number(13)?, version: number(21)?, lease: number(29)? };
             let length = u32::from_be_bytes(bytes.get(37..41)?.try_into().ok()?) as usize;
             let end = Self::HEAD.checked_add(length)?;
             bytes.get(Self::HEAD..end)?;
@@ -229,7 +235,8 @@ pub(crate) fn old_start(space: Space, key: &[u8]) -> BytesMut {
 
 /// The key and the moment of an entry of the old table.
 pub(crate) fn parse_old(entry: &[u8]) -> io::Result<(Bytes, At)> {
-    let split = entry.len().checked_sub(At::SIZE + 2).filter(|at| *at >= 2).ok_or_else(|| damaged("old key"))?;
+    let split =
+        entry.len().checked_sub(At::SIZE + 2).filter(|at| *at >= 2).ok_or_else(|| damaged("old key"))?;
     let at = At::read(&entry[split + 2..]).ok_or_else(|| damaged("old key"))?;
     let mut key = BytesMut::with_capacity(split - 2);
     let mut escaped = entry[2..split].iter();

@@ -33,5 +33,5 @@ pub use history::Change;
 pub use layout::Space;
 pub use lease::LeaseRecord;
 pub use overlay::{Backend, Memory, Overlay, Pairs};
-pub use state::{Applied, Outcome, State};
+pub use state::State;
 pub use view::View;

@@ -121,9 +121,12 @@ mod tests {
 
     #[test]
     fn an_overlay_hides_replaces_and_adds() {
-        let base: Memory = [("a", "1"), ("b", "2"), ("d", "4")].map(|(k, v)| (bytes(k), bytes(v))).into_iter().collect();
-        let changes: Overlay =
-            [("a", None), ("b", Some("two")), ("c", Some("3")), ("x", None)].map(|(k, v)| (bytes(k), v.map(bytes))).into_iter().collect();
+        let base: Memory =
+            [("a", "1"), ("b", "2"), ("d", "4")].map(|(k, v)| (bytes(k), bytes(v))).into_iter().collect();
+        let changes: Overlay = [("a", None), ("b", Some("two")), ("c", Some("3")), ("x", None)]
+            .map(|(k, v)| (bytes(k), v.map(bytes)))
+            .into_iter()
+            .collect();
         let merged = Merged::new(changes.clone().into_iter(), base.scan(b"", b"~").expect("memory"));
         let pairs: Vec<_> = merged.map(|pair| pair.expect("memory")).collect();
         assert_eq!(pairs, [("b", "two"), ("c", "3"), ("d", "4")].map(|(k, v)| (bytes(k), bytes(v))));

@@ -46,7 +46,12 @@ impl View {
     }
 
     /// The pairs a request wants, sorted but not yet limited, and how many keys its range holds.
-    fn find(&self, keys: &KeyRange, revision: i64, request: &RangeRequest) -> io::Result<(Vec<KeyValue>, i64)> {
+    fn find(
+        &self,
+        keys: &KeyRange,
+        revision: i64,
+        request: &RangeRequest,
+    ) -> io::Result<(Vec<KeyValue>, i64)> {
         let needs_all = filters(request) || sorts(request);
         let enough = if needs_all || request.limit <= 0 { usize::MAX } else { request.limit as usize + 1 };
         let needs_value = !request.keys_only || request.sort_target() == SortTarget::Value;
@@ -55,7 +60,11 @@ impl View {
         self.each_generation(Space::V3, keys, revision, &mut |key, generation| {
             count += 1;
             if found.len() < enough && wanted(request, &generation) {
-                found.push(if needs_value { pair(self.record(generation.at)?) } else { bare(key, generation) });
+                found.push(if needs_value {
+                    pair(self.record(generation.at)?)
+                } else {
+                    bare(key, generation)
+                });
             }
             Ok(())
         })?;
@@ -66,7 +75,8 @@ impl View {
     fn count(&self, keys: &KeyRange, revision: i64) -> io::Result<i64> {
         let mut count = 0;
         let (start, end) = bounds(Space::V3, keys);
-        if revision == self.revision && self.active.range(start.clone()..end.clone()).next().is_none()
+        if revision == self.revision
+            && self.active.range(start.clone()..end.clone()).next().is_none()
             && self.sealed.range(start.clone()..end.clone()).next().is_none()
         {
             self.base.keys(&start, &end, &mut |_| count += 1)?;
@@ -108,7 +118,12 @@ impl View {
     }
 
     /// The keys alive at an old revision: those unchanged since, and superseded ones, newest not after it.
-    fn alive_at(&self, space: Space, keys: &KeyRange, revision: i64) -> io::Result<BTreeMap<Bytes, Generation>> {
+    fn alive_at(
+        &self,
+        space: Space,
+        keys: &KeyRange,
+        revision: i64,
+    ) -> io::Result<BTreeMap<Bytes, Generation>> {
         let mut alive = BTreeMap::new();
         let (old_start, old_end) = old_bounds(space, keys);
         for entry in self.scan(&old_start, &old_end)? {
@@ -173,7 +188,8 @@ fn filters(request: &RangeRequest) -> bool {
 }
 
 fn wanted(request: &RangeRequest, generation: &Generation) -> bool {
-    let within = |value: i64, least: i64, most: i64| (least == 0 || value >= least) && (most == 0 || value <= most);
+    let within =
+        |value: i64, least: i64, most: i64| (least == 0 || value >= least) && (most == 0 || value <= most);
     within(generation.at.main, request.min_mod_revision, request.max_mod_revision)
         && within(generation.created, request.min_create_revision, request.max_create_revision)
 }

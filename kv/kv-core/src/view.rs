@@ -77,8 +77,11 @@ impl View {
             return Ok(Box::new(std::iter::empty()));
         }
         let base = self.base.scan(start, end)?;
-        let merged: crate::Pairs<'_> =
-            if self.sealed.is_empty() { base } else { Box::new(Merged::new(above(&self.sealed, start, end), base)) };
+        let merged: crate::Pairs<'_> = if self.sealed.is_empty() {
+            base
+        } else {
+            Box::new(Merged::new(above(&self.sealed, start, end), base))
+        };
         if self.active.is_empty() {
             return Ok(merged);
         }
@@ -92,7 +95,8 @@ impl View {
 
     /// The record of a write that is known to be kept.
     pub(crate) fn record(&self, at: At) -> io::Result<Record> {
-        let bytes = self.get(&layout::record(at))?.ok_or_else(|| layout::damaged("index: a write is missing"))?;
+        let bytes =
+            self.get(&layout::record(at))?.ok_or_else(|| layout::damaged("index: a write is missing"))?;
         Record::decode(at, &bytes)
     }
 
@@ -114,8 +118,13 @@ impl View {
     }
 }
 
-fn above<'a>(overlay: &'a Overlay, start: &[u8], end: &[u8]) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + 'a {
-    let bounds = (Bound::Included(Bytes::copy_from_slice(start)), Bound::Excluded(Bytes::copy_from_slice(end)));
+fn above<'a>(
+    overlay: &'a Overlay,
+    start: &[u8],
+    end: &[u8],
+) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + 'a {
+    let bounds =
+        (Bound::Included(Bytes::copy_from_slice(start)), Bound::Excluded(Bytes::copy_from_slice(end)));
     overlay.range(bounds).map(|(key, value)| (key.clone(), value.clone()))
 }
 
