@@ -40,15 +40,16 @@ pub enum DataUrlError {
 /// # Errors
 /// It is none, or its content cannot be read.
 pub fn decode(url: &str) -> Result<Vec<u8>, DataUrlError> {
-    let is_data = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
-    let rest = if is_data { &url[5..] } else { return Err(DataUrlError::NotData) };
+    let rest = url.strip_prefix("data:").ok_or(DataUrlError::NotData)?;
     let (head, content) = rest.split_once(',').ok_or(DataUrlError::NoComma)?;
     let base64 = head.strip_suffix(";base64");
     check_media_type(base64.unwrap_or(head))?;
-    let bytes = unescape(content)?;
     match base64 {
-        Some(_) => BASE64.decode(bytes).map_err(DataUrlError::Base64),
-        None => Ok(bytes),
+        Some(_) => match content.chars().find(|character| !is_base64(*character)) {
+            Some(other) => Err(DataUrlError::Character(other)),
+            None => BASE64.decode(content).map_err(DataUrlError::Base64),
+        },
+        None => unescape(content),
     }
 }
 
@@ -57,19 +58,28 @@ fn check_media_type(head: &str) -> Result<(), DataUrlError> {
     let bad = || DataUrlError::MediaType(head.into());
     let mut parts = head.split(';');
     let kind = parts.next().unwrap_or_default();
-    let token = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+%*'`{}|~".contains(&byte))
-    };
-    if !kind.is_empty() && !kind.split_once('/').is_some_and(|(kind, sub)| token(kind) && token(sub)) {
+    if !kind.is_empty() && !kind.split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub)) {
         return Err(bad());
     }
-    for parameter in parts {
-        if !parameter.split_once('=').is_some_and(|(key, _)| token(key)) {
-            return Err(bad());
-        }
-    }
-    Ok(())
+    let quoted = |value: &str| value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
+    let good = |part: &str| {
+        part.split_once('=').is_some_and(|(key, value)| is_token(key) && (is_token(value) || quoted(value)))
+    };
+    if parts.all(good) { Ok(()) } else { Err(bad()) }
+}
+
+fn is_token(part: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&byte);
+    !part.is_empty() && part.bytes().all(good)
+}
+
+fn is_base64(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '+' | '/' | '=')
+}
+
+/// What RFC 2396 lets stand in a URL unescaped.
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || ";/?:@&=+$,-_.!~*'()".contains(character)
 }
 
 fn unescape(content: &str) -> Result<Vec<u8>, DataUrlError> {
@@ -82,11 +92,33 @@ fn unescape(content: &str) -> Result<Vec<u8>, DataUrlError> {
                 let (Some(high), Some(low)) = (digit(), digit()) else { return Err(DataUrlError::Escape) };
                 bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
             }
-            character if character == ' ' || character.is_control() => {
-                return Err(DataUrlError::Character(character));
+            character if is_plain(character) => {
+                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes())
             }
-            character => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            character => return Err(DataUrlError::Character(character)),
         }
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_and_base64_contents_are_read() {
+        assert_eq!(decode("data:,a%20b%0A").as_deref(), Ok(&b"a b\n"[..]));
+        assert_eq!(decode("data:text/plain;charset=utf-8;base64,aGk=").as_deref(), Ok(&b"hi"[..]));
+        assert_eq!(decode("data:;base64,").as_deref(), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        assert_eq!(decode("http:,a"), Err(DataUrlError::NotData));
+        assert_eq!(decode("data:a"), Err(DataUrlError::NoComma));
+        assert_eq!(decode("data:,a b"), Err(DataUrlError::Character(' ')));
+        assert_eq!(decode("data:,%4"), Err(DataUrlError::Escape));
+        assert_eq!(decode("data:x,a"), Err(DataUrlError::MediaType("x".into())));
+        assert!(matches!(decode("data:;base64,a"), Err(DataUrlError::Base64(_))));
+    }
 }

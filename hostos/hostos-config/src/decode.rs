@@ -139,7 +139,11 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
     ) -> Result<V::Value, Mismatch> {
         let members = match &self.tree.value {
             Value::Object(members) => members.as_slice(),
-            Value::Null => &[],
+            Value::Null => {
+                let warning = Diagnostic::warning(&self.path, "null is read as if the key were absent");
+                self.context.warnings.borrow_mut().push(warning.at(self.tree.at));
+                &[]
+            }
             _ => return self.mismatch("an object"),
         };
         let known = known_members(self.context, name, fields, members, &self.path);
@@ -170,12 +174,8 @@ fn known_members<'de>(
         let field = field.filter(|field| schema::knows(context.minor, type_name, field, path));
         if !exact || field.is_none() {
             context.warnings.borrow_mut().push(unknown_key(context, type_name, fields, member, path));
-        } else if member.value.value == Value::Null {
-            let path = format!("{path}.{}", member.key);
-            let warning = Diagnostic::warning(path, "null is read as if the key were absent");
-            context.warnings.borrow_mut().push(warning.at(member.value.at));
         }
-        if let Some(field) = field.filter(|_| member.value.value != Value::Null) {
+        if let Some(field) = field {
             match known.iter_mut().find(|(name, _)| name == field) {
                 Some(earlier) => earlier.1 = member,
                 None => known.push((field, member)),

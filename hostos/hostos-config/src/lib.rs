@@ -8,6 +8,7 @@ pub mod data_url;
 mod decode;
 mod diagnostic;
 mod json;
+mod merge;
 mod parse;
 mod schema;
 mod types;
@@ -15,5 +16,7 @@ mod validate;
 mod version;
 
 pub use diagnostic::{Diagnostic, Rejected, Severity};
+pub use merge::merge;
 pub use parse::parse;
 pub use types::*;
+pub use validate::validate;

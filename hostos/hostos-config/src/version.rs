@@ -12,12 +12,12 @@ pub(crate) fn minor_of(tree: &Spanned) -> Result<u32, Diagnostic> {
         let message = format!("a config is a JSON object, this is {}", tree.value.kind());
         return Err(Diagnostic::error("$", message).at(tree.at));
     }
-    if let Some(old) = tree.member("ignitionVersion") {
-        let message = "this is an Ignition 1 config, which is not supported";
-        return Err(Diagnostic::error("$", message).at(old.key_at).hint(NEW_CONFIG));
-    }
     let version = tree.member("ignition").and_then(|ignition| ignition.value.member("version"));
     let Some(version) = version else {
+        if let Some(old) = tree.member("ignitionVersion") {
+            let message = "this is an Ignition 1 config, which is not supported";
+            return Err(Diagnostic::error("$", message).at(old.key_at).hint(NEW_CONFIG));
+        }
         let message = "the config has no `ignition.version`";
         let hint = format!("add \"ignition\": {{\"version\": \"3.{NEWEST_MINOR}.0\"}}");
         return Err(Diagnostic::error(VERSION, message).at(tree.at).hint(hint));

@@ -1,0 +1,6 @@
+//! The public behaviour of this crate: verdicts over a corpus, laws of merging, and a parser that never
+//! panics.
+
+mod corpus;
+mod laws;
+mod truncation;
