@@ -13,6 +13,7 @@ mod error;
 pub mod event;
 mod files;
 pub mod overlay;
+pub mod pipe;
 pub mod reference;
 mod store;
 

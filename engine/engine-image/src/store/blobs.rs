@@ -19,7 +19,7 @@ pub struct BlobInfo {
 }
 
 /// A blob being written. Dropped unfinished, it leaves nothing.
-pub struct BlobWriter {
+pub(crate) struct BlobWriter {
     file: Option<File>,
     path: PathBuf,
     hasher: Hasher,
@@ -27,7 +27,7 @@ pub struct BlobWriter {
 }
 
 impl Store {
-    pub fn new_blob(&self) -> Result<BlobWriter> {
+    pub(crate) fn new_blob(&self) -> Result<BlobWriter> {
         let path = self.temporary();
         let file = File::create_new(&path).map_err(ImageError::file("create", &path))?;
         Ok(BlobWriter { file: Some(file), path, hasher: Hasher::new(), size: 0 })

@@ -34,7 +34,7 @@ pub struct Layer {
 }
 
 /// A layer being made: a folder to fill. Dropped unfinished, it leaves nothing.
-pub struct LayerWriter {
+pub(crate) struct LayerWriter {
     store: Store,
     path: Option<PathBuf>,
 }

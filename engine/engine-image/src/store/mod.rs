@@ -23,6 +23,7 @@ mod lookup;
 mod recover;
 mod references;
 mod remove;
+mod unpack;
 mod writable;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use blobs::{BlobInfo, BlobWriter};
+pub use blobs::BlobInfo;
+pub(crate) use blobs::BlobWriter;
 pub use images::{HistoryLine, Image};
 pub use layers::{Layer, LayerHold};
 pub(crate) use layers::{LayerFacts, LayerWriter};

@@ -139,11 +139,6 @@ impl Store {
         self.collect_layers(&writable.layers);
     }
 
-    /// Removes a build step's layer, of which the upper folder has become a layer.
-    pub(crate) fn forget_writable(&self, id: &str) {
-        self.remove_writable(id);
-    }
-
     /// The stack as its container sees it (the writable layer on top), read-only, mounted nowhere.
     /// For a container that runs use the runtime's own mount: overlay does not promise to show later changes here.
     pub fn view(&self, writable: &Writable) -> Result<OwnedFd> {
