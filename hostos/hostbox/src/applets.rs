@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::shell;
+
 /// One program: its arguments start with its own name.
 pub(crate) struct Applet {
     pub(crate) name: &'static str,
@@ -14,7 +16,14 @@ const fn applet(name: &'static str, run: fn(Vec<OsString>) -> ExitCode) -> Apple
 }
 
 /// Every name under which the image starts this executable.
-pub(crate) const APPLETS: &[Applet] = &[applet("hostos-init", hostos_init::run)];
+pub(crate) const APPLETS: &[Applet] = &[
+    applet("bash", shell::run),
+    applet("engined", engined::run),
+    applet("hostos-init", hostos_init::run),
+    applet("sftp-server", hostos_sshd::run_sftp_server),
+    applet("sh", shell::run),
+    applet("sshd", hostos_sshd::run),
+];
 
 #[cfg(test)]
 mod tests {

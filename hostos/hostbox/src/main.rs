@@ -2,6 +2,7 @@
 //! it was started under, or else at its first argument, and hands over.
 
 mod applets;
+mod shell;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
