@@ -24,9 +24,9 @@ pub enum Key {
     Machine(String),
     /// `state/MACHINE/NAME`
     State(String, UnitName),
-    /// `metadata/ID/KEY`
+    /// `setting/ID/metadata/KEY`
     Metadata(String, String),
-    /// `drain/ID`
+    /// `setting/ID/drain`
     Drain(String),
 }
 
@@ -85,16 +85,10 @@ impl Keys {
         format!("{}state/{machine}/", self.prefix)
     }
 
-    /// All metadata set at run time.
+    /// What was set for a machine at run time.
     #[must_use]
-    pub fn metadata(&self) -> String {
-        format!("{}metadata/", self.prefix)
-    }
-
-    /// All drained machines.
-    #[must_use]
-    pub fn drains(&self) -> String {
-        format!("{}drain/", self.prefix)
+    pub fn settings_of(&self, machine: &str) -> String {
+        format!("{}setting/{machine}/", self.prefix)
     }
 
     /// The election of the scheduler.
@@ -113,8 +107,8 @@ impl Keys {
             Key::Schedule(machine, name) => format!("{prefix}schedule/{machine}/{name}"),
             Key::Machine(id) => format!("{prefix}machine/{id}"),
             Key::State(machine, name) => format!("{prefix}state/{machine}/{name}"),
-            Key::Metadata(id, key) => format!("{prefix}metadata/{id}/{key}"),
-            Key::Drain(id) => format!("{prefix}drain/{id}"),
+            Key::Metadata(id, key) => format!("{prefix}setting/{id}/metadata/{key}"),
+            Key::Drain(id) => format!("{prefix}setting/{id}/drain"),
         }
     }
 
@@ -130,8 +124,10 @@ impl Keys {
             "schedule" => Key::Schedule(pair()?.0.to_owned(), pair()?.1.parse().ok()?),
             "machine" => Key::Machine(rest.to_owned()),
             "state" => Key::State(pair()?.0.to_owned(), pair()?.1.parse().ok()?),
-            "metadata" => Key::Metadata(pair()?.0.to_owned(), pair()?.1.to_owned()),
-            "drain" => Key::Drain(rest.to_owned()),
+            "setting" => match pair()? {
+                (id, "drain") => Key::Drain(id.to_owned()),
+                (id, setting) => Key::Metadata(id.to_owned(), setting.strip_prefix("metadata/")?.to_owned()),
+            },
             _ => return None,
         })
     }

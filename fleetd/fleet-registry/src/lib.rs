@@ -10,11 +10,11 @@
 //! | `schedule/MACHINE/NAME` | [`Assignment`]: all that the machine must know | until moved |
 //! | `machine/ID` | [`MachineRecord`] | with the machine's lease |
 //! | `state/MACHINE/NAME` | [`StateRecord`] | with the machine's lease |
-//! | `metadata/ID/KEY` | metadata set at run time; empty removes a configured one | for ever |
-//! | `drain/ID` | anything: the machine is being drained | until undrained |
+//! | `setting/ID/metadata/KEY` | metadata set at run time; empty removes a configured one | for ever |
+//! | `setting/ID/drain` | anything: the machine is being drained | until undrained |
 //! | `scheduler` | an election; its first key is the scheduler's fence | with the leader's lease |
 //!
-//! A machine watches `schedule/ITS-ID/` and `global/` only, so that a change wakes the one machine it
+//! A machine watches `schedule/ITS-ID/`, `setting/ITS-ID/` and `global/` only, so that a change wakes the one machine it
 //! concerns. All that a machine writes hangs on its one lease. The scheduler writes in transactions
 //! that fail when it no longer leads.
 
@@ -26,6 +26,6 @@ mod watch;
 
 pub use keys::{DEFAULT_PREFIX, Key, Keys};
 pub use records::{Assignment, MachineRecord, StateRecord, StoredUnit};
-pub use registry::{CreateOutcome, Registry, RegistryError, Snapshot};
+pub use registry::{CreateOutcome, Desired, Registry, RegistryError, Snapshot, override_metadata};
 pub use schedule::{Lead, Move};
 pub use watch::{Change, ChangeWatch, Changes};

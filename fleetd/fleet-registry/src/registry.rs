@@ -59,6 +59,21 @@ pub struct Snapshot {
     pub draining: BTreeSet<String>,
 }
 
+/// Everything that a machine is to know.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// The revision that it was read at; watch on from the next.
+    pub revision: i64,
+    /// Units scheduled on it.
+    pub scheduled: BTreeMap<UnitName, Assignment>,
+    /// Units that run on every machine that will do.
+    pub global: BTreeMap<UnitName, Assignment>,
+    /// Metadata set at run time; an empty value removes a configured one.
+    pub metadata: BTreeMap<String, String>,
+    /// It is being drained.
+    pub draining: bool,
+}
+
 impl Snapshot {
     /// The machine that a unit is assigned to.
     #[must_use]
@@ -270,27 +285,29 @@ impl Registry {
         Ok(())
     }
 
-    /// What one machine is to run, scheduled there and global, and the revision it was read at.
+    /// What one machine is to know, at one revision.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn desired_of(
-        &self,
-        machine: &str,
-    ) -> Result<(BTreeMap<UnitName, Assignment>, BTreeMap<UnitName, Assignment>, i64), RegistryError> {
-        let read_both = [op::get_prefix(self.keys.schedule_of(machine)), op::get_prefix(self.keys.globals())];
-        let answer = self.client.txn(Txn::new().then(read_both)).await?;
-        let revision = answer.header.as_ref().map_or(0, |header| header.revision);
-        let (mut scheduled, mut global) = (BTreeMap::new(), BTreeMap::new());
+    pub async fn desired_of(&self, machine: &str) -> Result<Desired, RegistryError> {
+        let reads = [self.keys.schedule_of(machine), self.keys.globals(), self.keys.settings_of(machine)];
+        let answer = self.client.txn(Txn::new().then(reads.map(op::get_prefix))).await?;
+        let mut desired = Desired {
+            revision: answer.header.as_ref().map_or(0, |header| header.revision),
+            ..Desired::default()
+        };
         for pair in crate::schedule::pairs(answer) {
-            let Some(assignment) = read::<Assignment>(&pair) else { continue };
             match self.keys.parse(&pair.key) {
-                Some(Key::Schedule(_, name)) => drop(scheduled.insert(name, assignment)),
-                Some(Key::Global(name)) => drop(global.insert(name, assignment)),
+                Some(Key::Schedule(_, name)) => {
+                    drop(read(&pair).map(|it| desired.scheduled.insert(name, it)))
+                }
+                Some(Key::Global(name)) => drop(read(&pair).map(|it| desired.global.insert(name, it))),
+                Some(Key::Metadata(_, key)) => drop(desired.metadata.insert(key, text(&pair))),
+                Some(Key::Drain(_)) => desired.draining = true,
                 _ => {}
             }
         }
-        Ok((scheduled, global, revision))
+        Ok(desired)
     }
 }
 
@@ -302,7 +319,7 @@ fn global_assignment(name: &UnitName, unit: &StoredUnit) -> Option<Assignment> {
 }
 
 /// Metadata set at run time goes before what is configured; an empty value removes it.
-pub(crate) fn override_metadata(metadata: &mut BTreeMap<String, String>, key: String, value: String) {
+pub fn override_metadata(metadata: &mut BTreeMap<String, String>, key: String, value: String) {
     if value.is_empty() {
         metadata.remove(&key);
     } else {

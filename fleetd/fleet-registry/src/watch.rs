@@ -69,6 +69,18 @@ impl Registry {
         self.watch_prefix(self.keys.globals(), revision).await
     }
 
+    /// Watches what is set for a machine at run time.
+    ///
+    /// # Errors
+    /// As [`Registry::watch_all`].
+    pub async fn watch_settings_of(
+        &self,
+        machine: &str,
+        revision: i64,
+    ) -> Result<ChangeWatch, RegistryError> {
+        self.watch_prefix(self.keys.settings_of(machine), revision).await
+    }
+
     async fn watch_prefix(&self, prefix: String, revision: i64) -> Result<ChangeWatch, RegistryError> {
         let options = WatchOptions::prefix(prefix).from_revision(revision + 1);
         Ok(ChangeWatch { watcher: self.client.watch(options).await?, keys: self.keys.clone() })

@@ -94,12 +94,12 @@ async fn a_global_unit_is_told_to_every_machine_while_it_is_wished() -> Result<(
     let Some((_etcd, registry)) = store().await else { return Ok(()) };
     let everywhere = name("everywhere.service");
     registry.put_unit(&everywhere, &unit(GLOBAL, TargetState::Inactive)).await?;
-    assert!(registry.desired_of("m1").await?.1.is_empty());
+    assert!(registry.desired_of("m1").await?.global.is_empty());
     registry.set_target(&everywhere, TargetState::Launched).await?;
-    let (_, global, _) = registry.desired_of("m1").await?;
-    assert_eq!(global.get(&everywhere).map(|it| it.target), Some(TargetState::Launched));
+    let desired = registry.desired_of("m1").await?;
+    assert_eq!(desired.global.get(&everywhere).map(|it| it.target), Some(TargetState::Launched));
     registry.destroy_unit(&everywhere).await?;
-    assert!(registry.desired_of("m1").await?.1.is_empty());
+    assert!(registry.desired_of("m1").await?.global.is_empty());
     Ok(())
 }
 
