@@ -14,15 +14,22 @@ pub mod event;
 mod files;
 pub mod overlay;
 pub mod pipe;
+mod platform;
 pub mod reference;
 mod store;
+mod transfer;
 
 pub use config::{Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{DiffId, Digest, ImageId};
 pub use error::{ImageError, Result};
 pub use event::{Event, Sink};
+pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};
 pub use store::{
     BlobInfo, Change, ChangeKind, HistoryLine, Image, Layer, LayerHold, Removed, Store, Usage, UsedBy,
     Writable, chain_ids,
 };
+pub use transfer::ImportOptions;
+
+/// What new images say they were made with: the Docker whose behaviour we have.
+pub const DOCKER_VERSION: &str = "20.10.24";

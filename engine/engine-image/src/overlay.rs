@@ -30,7 +30,7 @@ pub fn mount_detached(lowers: &[PathBuf], upper: Option<Upper<'_>>, scratch: &Pa
     }
     match mount_by_descriptor(lowers, upper.as_ref()) {
         // Before 6.5 there is no `lowerdir+`, before 5.2 no such call at all.
-        Err(error) if matches!(error, rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             mount_aside(lowers, upper.as_ref(), scratch)
         }
         other => Ok(other?),

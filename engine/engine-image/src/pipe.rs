@@ -47,7 +47,12 @@ impl BufRead for PipeReader {
             match self.pieces.blocking_recv() {
                 Some(Piece::Data(bytes)) => self.current = bytes,
                 Some(Piece::End) => self.ended = true,
-                None => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the stream was interrupted")),
+                None => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ConnectionAborted,
+                        "the stream was interrupted",
+                    ));
+                }
             }
         }
         Ok(&self.current)

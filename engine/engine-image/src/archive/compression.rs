@@ -28,11 +28,15 @@ impl Compression {
 const BUFFER: usize = 256 * 1024;
 
 /// The uncompressed stream, whatever the compression was.
-pub fn decompress<'a, R: BufRead + Send + 'a>(mut inner: R) -> io::Result<(Compression, Box<dyn BufRead + Send + 'a>)> {
+pub fn decompress<'a, R: BufRead + Send + 'a>(
+    mut inner: R,
+) -> io::Result<(Compression, Box<dyn BufRead + Send + 'a>)> {
     let compression = Compression::of(inner.fill_buf()?);
     let reader: Box<dyn BufRead + Send + 'a> = match compression {
         Compression::None => Box::new(inner),
-        Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(inner))),
+        Compression::Gzip => {
+            Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(inner)))
+        }
         Compression::Zstd => Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(inner)?)),
         Compression::Bzip2 => Box::new(BufReader::with_capacity(BUFFER, bzip2_rs::DecoderReader::new(inner))),
         Compression::Xz => Box::new(BufReader::with_capacity(BUFFER, unxz(inner)?)),

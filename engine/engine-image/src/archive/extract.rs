@@ -80,7 +80,11 @@ struct Extractor<'a> {
 }
 
 impl Extractor<'_> {
-    fn entry<R: io::BufRead, W: Watch>(&mut self, entry: &Entry, reader: &mut Reader<R, W>) -> io::Result<()> {
+    fn entry<R: io::BufRead, W: Watch>(
+        &mut self,
+        entry: &Entry,
+        reader: &mut Reader<R, W>,
+    ) -> io::Result<()> {
         self.total.entries += 1;
         if self.total.entries > MOST_ENTRIES {
             return Err(bad("the archive has too many entries"));
@@ -198,7 +202,10 @@ impl Extractor<'_> {
         if self.total.bytes > self.options.most_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
-                format!("the archive unpacks to more than the {} bytes there is room for", self.options.most_bytes),
+                format!(
+                    "the archive unpacks to more than the {} bytes there is room for",
+                    self.options.most_bytes
+                ),
             ));
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

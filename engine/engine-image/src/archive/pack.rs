@@ -94,7 +94,13 @@ impl<W: Write> Packer<'_, W> {
         }
     }
 
-    fn folder_entry(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &[u8], stat: &Stat) -> io::Result<()> {
+    fn folder_entry(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &[u8],
+        stat: &Stat,
+    ) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
         let mut entry = describe(&[path, b"/"].concat(), Kind::Folder, stat);
@@ -165,7 +171,8 @@ fn capability(file: BorrowedFd<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 fn is_opaque(folder: BorrowedFd<'_>) -> bool {
     let mut value = [0; 4];
-    rustix::fs::fgetxattr(folder, "trusted.overlay.opaque", &mut value).is_ok_and(|length| &value[..length] == b"y")
+    rustix::fs::fgetxattr(folder, "trusted.overlay.opaque", &mut value)
+        .is_ok_and(|length| &value[..length] == b"y")
 }
 
 fn join(prefix: &[u8], name: &OsString) -> Vec<u8> {

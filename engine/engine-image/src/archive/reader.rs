@@ -84,7 +84,12 @@ impl<R: BufRead, W: Watch> Reader<R, W> {
         }
     }
 
-    fn finish_entry(&mut self, mut entry: Entry, block: &[u8; BLOCK], extensions: Extensions) -> io::Result<Entry> {
+    fn finish_entry(
+        &mut self,
+        mut entry: Entry,
+        block: &[u8; BLOCK],
+        extensions: Extensions,
+    ) -> io::Result<Entry> {
         entry.path = extensions.path.unwrap_or(entry.path);
         entry.link = extensions.link.unwrap_or(entry.link);
         let mut sparse = SparsePax::default();
@@ -193,7 +198,11 @@ impl<R: BufRead, W: Watch> Reader<R, W> {
                 _ => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
             if block.iter().any(|&byte| byte != 0) {
-                return if zeros == 0 { Ok(Some(block)) } else { Err(bad("archive/tar: invalid tar header")) };
+                return if zeros == 0 {
+                    Ok(Some(block))
+                } else {
+                    Err(bad("archive/tar: invalid tar header"))
+                };
             }
             zeros += 1;
             if zeros == 2 {
@@ -219,7 +228,8 @@ impl<R: BufRead, W: Watch> Reader<R, W> {
     fn old_sparse(&mut self, entry: &mut Entry, block: &[u8; BLOCK]) -> io::Result<()> {
         let mut segments = Vec::new();
         push_segments(&block[386..482], &mut segments)?;
-        entry.size = u64::try_from(header::number(&block[483..495])?).map_err(|_| bad("archive/tar: negative size"))?;
+        entry.size = u64::try_from(header::number(&block[483..495])?)
+            .map_err(|_| bad("archive/tar: negative size"))?;
         let mut more = block[482] != 0;
         while more {
             let mut extra = [0; BLOCK];
@@ -352,8 +362,11 @@ fn apply(entry: &mut Entry, key: &[u8], value: &[u8], sparse: &mut SparsePax) ->
             }
         }
         b"GNU.sparse.map" => {
-            let numbers: Vec<u64> =
-                value.split(|&byte| byte == b',').filter(|part| !part.is_empty()).map(parse_decimal).collect::<Result<_, _>>()?;
+            let numbers: Vec<u64> = value
+                .split(|&byte| byte == b',')
+                .filter(|part| !part.is_empty())
+                .map(parse_decimal)
+                .collect::<Result<_, _>>()?;
             sparse.map = Some(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect());
         }
         _ => {
@@ -405,7 +418,9 @@ fn parse_time(text: &[u8]) -> io::Result<(i64, u32)> {
 }
 
 fn number_line(text: &[u8], line: usize) -> io::Result<u64> {
-    text.split(|&byte| byte == b'\n').nth(line).map_or_else(|| Err(bad("archive/tar: invalid sparse map")), parse_decimal)
+    text.split(|&byte| byte == b'\n')
+        .nth(line)
+        .map_or_else(|| Err(bad("archive/tar: invalid sparse map")), parse_decimal)
 }
 
 fn push_segments(field: &[u8], segments: &mut Vec<(u64, u64)>) -> io::Result<()> {
@@ -416,7 +431,8 @@ fn push_segments(field: &[u8], segments: &mut Vec<(u64, u64)>) -> io::Result<()>
         if segments.len() >= MOST_SEGMENTS {
             return Err(bad("archive/tar: too many sparse segments"));
         }
-        let part = |bytes| u64::try_from(header::number(bytes)?).map_err(|_| bad("archive/tar: invalid sparse map"));
+        let part =
+            |bytes| u64::try_from(header::number(bytes)?).map_err(|_| bad("archive/tar: invalid sparse map"));
         segments.push((part(&pair[..12])?, part(&pair[12..])?));
     }
     Ok(())

@@ -134,7 +134,12 @@ fn number(from: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn copy_exact(from: &mut impl Read, mut length: u64, buffer: &mut [u8], out: &mut impl Write) -> io::Result<()> {
+fn copy_exact(
+    from: &mut impl Read,
+    mut length: u64,
+    buffer: &mut [u8],
+    out: &mut impl Write,
+) -> io::Result<()> {
     while length > 0 {
         let most = buffer.len().min(usize::try_from(length).unwrap_or(usize::MAX));
         let read = from.read(&mut buffer[..most])?;

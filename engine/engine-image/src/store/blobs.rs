@@ -41,27 +41,22 @@ impl Store {
 }
 
 impl BlobWriter {
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// The digest of what has been written so far.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.hasher.clone().finish()
     }
 
     /// Fails unless the bytes have this digest.
-    pub fn verify(&self, what: &str, expected: &Digest) -> Result<()> {
+    pub(crate) fn verify(&self, what: &str, expected: &Digest) -> Result<()> {
         let found = self.digest();
         if found == *expected {
             return Ok(());
         }
         Err(ImageError::Mismatch { what: what.to_owned(), expected: *expected, found })
-    }
-
-    /// Opens the same bytes for reading.
-    pub(crate) fn reopen(&self) -> Result<File> {
-        File::open(&self.path).map_err(ImageError::file("open", &self.path))
     }
 
     /// Moves the blob to its place; no index entry yet.

@@ -106,6 +106,19 @@ impl Store {
         Ok(image)
     }
 
+    /// Notes which image this one was built on, if that one is here and nothing is noted yet.
+    pub(crate) fn set_parent(&self, id: &ImageId, parent: &ImageId) -> Result<()> {
+        let mut index = self.index();
+        let Some(image) = index.images.get(id).filter(|image| image.parent.is_none()) else { return Ok(()) };
+        if !index.images.contains_key(parent) || id == parent {
+            return Ok(());
+        }
+        let image = Image { parent: Some(*parent), ..Image::clone(image) };
+        self.write_meta(&image)?;
+        index.images.insert(*id, Arc::new(image));
+        Ok(())
+    }
+
     pub(super) fn write_meta(&self, image: &Image) -> Result<()> {
         let meta = ImageMeta { parent: image.parent, last_tagged: image.last_tagged.clone() };
         let path = self.path("images", &format!("{}.meta", image.id.hex()));

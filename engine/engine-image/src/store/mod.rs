@@ -118,3 +118,6 @@ impl Store {
         self.path("blobs", &blob.hex())
     }
 }
+
+#[cfg(test)]
+mod tests;

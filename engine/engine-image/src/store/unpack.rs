@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{BlobWriter, Layer, LayerFacts, LayerHold, LayerWriter, Store, Writable};
 use crate::archive::{
-    self, Compression, Entry, ExtractOptions, NoWatch, PackMode, Reader, Recorder, Watch, Writer, pack_announcing,
+    self, Compression, Entry, ExtractOptions, NoWatch, PackMode, Reader, Recorder, Watch, Writer,
+    pack_announcing,
 };
 use crate::digest::{DiffId, Digest, Hasher, Hashing};
 use crate::error::{ImageError, Result};
@@ -40,7 +41,8 @@ impl Store {
         let mut reader = Reader::new(HashedBuf::new(tar), watch);
         let options = ExtractOptions { layer: true, most_bytes: self.room(), ..ExtractOptions::default() };
         let failed = ImageError::stream("could not unpack the layer");
-        let unpacked = archive::extract(root.as_fd(), &mut reader, &options).and_then(|done| Ok((done, reader.finish()?)));
+        let unpacked = archive::extract(root.as_fd(), &mut reader, &options)
+            .and_then(|done| Ok((done, reader.finish()?)));
         let (extracted, (hashed, watch)) = unpacked.map_err(failed)?;
         let (diff_id, tar_size) = hashed.finish();
         Ok((watch, LayerFacts { diff_id, size: extracted.bytes, tar_size, blob: None, split: None }))
@@ -56,7 +58,8 @@ impl Store {
 
     /// Makes a layer of a container's changes; the container keeps them (`docker commit`).
     pub fn commit_writable(&self, writable: &Writable) -> Result<LayerHold> {
-        let upper = overlay::open_folder(&writable.upper).map_err(ImageError::file("open", &writable.upper))?;
+        let upper =
+            overlay::open_folder(&writable.upper).map_err(ImageError::file("open", &writable.upper))?;
         std::thread::scope(|scope| {
             let (reader, sink) = io::pipe().map_err(ImageError::stream("could not make a pipe"))?;
             let packer = scope.spawn(move || {
@@ -74,12 +77,14 @@ impl Store {
 
     /// Makes the upper folder itself a layer, without copying: a build step. The writable layer is gone then.
     pub fn turn_into_layer(&self, writable: &Arc<Writable>) -> Result<LayerHold> {
-        let upper = overlay::open_folder(&writable.upper).map_err(ImageError::file("open", &writable.upper))?;
+        let upper =
+            overlay::open_folder(&writable.upper).map_err(ImageError::file("open", &writable.upper))?;
         let recorder = RefCell::new(Recorder::default());
         let sink = RecordingSink { recorder: &recorder, content: Cell::new(0), state: RefCell::default() };
         let mut out = Writer::new(&sink);
         let failed = || ImageError::stream("could not record the step's changes");
-        pack_announcing(upper.as_fd(), PackMode::Layer, &mut out, &mut |entry| sink.announce(entry)).map_err(failed())?;
+        pack_announcing(upper.as_fd(), PackMode::Layer, &mut out, &mut |entry| sink.announce(entry))
+            .map_err(failed())?;
         out.finish().map_err(failed())?;
         let size = archive::tree_size(upper.as_fd()).map_err(failed())?;
         let (hasher, tar_size) = sink.state.into_inner();
@@ -138,12 +143,18 @@ impl Store {
         Ok(hold)
     }
 
-    fn take_compressed(&self, raw: impl BufRead + Send, media_type: &str, expected: Option<&Digest>) -> Result<LayerHold> {
+    fn take_compressed(
+        &self,
+        raw: impl BufRead + Send,
+        media_type: &str,
+        expected: Option<&Digest>,
+    ) -> Result<LayerHold> {
         let writer = self.new_layer()?;
         let tee = Mutex::new(Tee { inner: raw, blob: self.new_blob()? });
         let (_, facts) = {
             let shared = BufReader::with_capacity(BUFFER, SharedTee(&tee));
-            let (_, mut tar) = archive::decompress(shared).map_err(ImageError::stream("could not read the layer"))?;
+            let (_, mut tar) =
+                archive::decompress(shared).map_err(ImageError::stream("could not read the layer"))?;
             self.unpack(&writer, &mut tar, NoWatch)?
         };
         let mut tee = tee.into_inner().unwrap_or_else(PoisonError::into_inner);
