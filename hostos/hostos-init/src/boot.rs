@@ -11,6 +11,7 @@ use hostos_stage1::modules;
 use nix::sys::reboot::RebootMode;
 use tokio::task;
 
+use crate::config::Outcome;
 use crate::failure::{failure, give_up};
 use crate::report::Reporter;
 use crate::state::State;
@@ -82,13 +83,16 @@ fn load_modules(list: &str) -> Result<usize, modules::LoadModulesError> {
 
 fn apply_config(reporter: &Reporter) -> Result<(), Failure> {
     let hint = "correct the config and make the machine again; `hostos ignition validate FILE` checks it";
-    let failed = |error: config::ConfigError| failure(Stage::Ignition, &error, hint);
-    let Some((bytes, source)) = config::find().map_err(failed)? else {
-        reporter.stage(Stage::Ignition, "no config");
-        return Ok(());
-    };
-    config::apply(&bytes, &source).map_err(failed)?;
-    reporter.stage(Stage::Ignition, source);
+    match config::apply().map_err(|error| failure(Stage::Ignition, &error, hint))? {
+        Outcome::None => reporter.stage(Stage::Ignition, "no config"),
+        Outcome::Before => reporter.stage(Stage::Ignition, "applied on an earlier boot"),
+        Outcome::Applied { source, warnings } => {
+            for warning in warnings {
+                reporter.warn(warning.to_string());
+            }
+            reporter.stage(Stage::Ignition, source);
+        }
+    }
     Ok(())
 }
 

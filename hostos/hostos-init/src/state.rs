@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use hostos_stage1::mounts::{MountError, mount_at, mount_virtual};
@@ -23,6 +23,9 @@ pub(crate) enum StateError {
 pub(crate) enum State {
     Memory,
 }
+
+/// User and group `core` in the image's /etc/passwd.
+const CORE: u32 = 500;
 
 /// Directories of /var with their permissions.
 const VAR: &[(&str, u32)] = &[
@@ -56,6 +59,13 @@ fn prepare_var() -> io::Result<()> {
         let path = Path::new("/var").join(name);
         fs::create_dir_all(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+    }
+    // The account that the image brings along finds its home made.
+    let home = Path::new("/var/home/core");
+    if !home.exists() {
+        fs::create_dir(home)?;
+        fs::set_permissions(home, fs::Permissions::from_mode(0o700))?;
+        chown(home, Some(CORE), Some(CORE))?;
     }
     link("/run", "/var/run")?;
     link("/run/lock", "/var/lock")?;
