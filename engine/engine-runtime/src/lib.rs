@@ -20,7 +20,25 @@
 //! It does not know images, networks (a network namespace is a path in the
 //! spec) or the API.
 
+mod cgroup;
+mod channel;
+mod container;
+mod error;
 mod limits;
+mod program;
+mod runtime;
+mod seccomp;
+mod stopped;
+mod stream;
 
-pub use engine_shim::{spec, wire::Exit};
+pub use cgroup::{CgroupSet, Cgroups};
+pub use container::Container;
+pub use engine_shim::rootpath::SafeRoot;
+pub use engine_shim::{caps, spec, wire::Exit, wire::Started};
+pub use error::RuntimeError;
 pub use limits::{BlkioDevice, DeviceRule, Resources, Stats};
+pub use program::ShimProgram;
+pub use runtime::{Adopted, Runtime, RuntimeConfig};
+pub use seccomp::default_filter;
+pub use stopped::mount_root;
+pub use stream::{Chunk, InputStream, OutputStream, SessionStream, Streams};

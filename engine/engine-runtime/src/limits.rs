@@ -87,3 +87,17 @@ pub struct Stats {
     /// True when read from a unified hierarchy.
     pub unified: bool,
 }
+
+impl Resources {
+    /// Microseconds per period: as given, or worked out from `nano_cpus`.
+    pub(crate) fn quota(&self) -> Option<i64> {
+        match (self.cpu_quota, self.nano_cpus) {
+            (Some(quota), _) if quota != 0 => Some(quota),
+            (_, Some(nano)) if nano > 0 => {
+                let period = self.cpu_period.filter(|period| *period > 0).unwrap_or(100_000);
+                i64::try_from(u128::from(nano) * u128::from(period) / 1_000_000_000).ok()
+            }
+            _ => None,
+        }
+    }
+}

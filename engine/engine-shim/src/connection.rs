@@ -51,6 +51,10 @@ impl Connection {
         &self.socket
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        self.broken || (self.closing && self.pending() == 0)
+    }
+
     pub(crate) fn pending(&self) -> usize {
         self.output.len() - self.sent
     }

@@ -12,11 +12,11 @@ pub struct Failure {
 }
 
 /// The program could not be found.
-pub(crate) const NOT_FOUND: i32 = 127;
+pub const NOT_FOUND: i32 = 127;
 /// The program could not be executed.
-pub(crate) const NOT_EXECUTABLE: i32 = 126;
+pub const NOT_EXECUTABLE: i32 = 126;
 /// Anything else before the program ran.
-pub(crate) const SETUP: i32 = 128;
+pub const SETUP: i32 = 128;
 
 impl Failure {
     pub fn new(code: i32, message: impl Into<String>) -> Self {
@@ -30,7 +30,7 @@ impl Failure {
 }
 
 /// Puts what was being done before an error.
-pub(crate) trait During<T> {
+pub trait During<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
 }
 

@@ -14,7 +14,7 @@ mod child;
 mod connection;
 mod devices;
 mod exec;
-mod failure;
+pub mod failure;
 mod init;
 mod launch;
 mod log;

@@ -73,7 +73,7 @@ fn rlimit_number(name: &str) -> Option<u32> {
         "rttime" => libc::RLIMIT_RTTIME,
         _ => return None,
     };
-    Some(number as u32)
+    Some(number)
 }
 
 /// Lowers or raises the chance of being killed for memory. Lowering below the

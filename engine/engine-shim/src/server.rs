@@ -22,6 +22,9 @@ use crate::wire::{Kind, Reply, Request};
 const FAREWELL: Duration = Duration::from_secs(30);
 /// Ended exec sessions remembered for their exit code.
 const REMEMBERED: usize = 256;
+/// Moving to another cgroup can take the kernel ten milliseconds, in which a
+/// short program would have ended: so not at once.
+const LEAVE_SERVICE_AFTER: Duration = Duration::from_millis(100);
 const BUFFER: usize = 128 * 1024;
 
 pub(crate) struct Server {
@@ -33,6 +36,7 @@ pub(crate) struct Server {
     listener: UnixListener,
     signals: OwnedFd,
     started: bool,
+    leave_service_at: Option<Instant>,
     /// Set once the container is over: when to stop waiting for clients.
     farewell: Option<Instant>,
     buffer: Vec<u8>,
@@ -66,6 +70,7 @@ impl Server {
             listener,
             signals,
             started: false,
+            leave_service_at: None,
             farewell: None,
             buffer: vec![0; BUFFER],
             spec,
@@ -77,9 +82,7 @@ impl Server {
         let warnings = std::mem::take(&mut self.container.warnings);
         self.connections[0].send_json(Kind::Reply, &Reply::Prepared { pid: self.container.pid, warnings });
         loop {
-            self.connections.retain(|connection| {
-                !connection.broken && !(connection.closing && connection.pending() == 0)
-            });
+            self.connections.retain(|connection| !connection.is_over());
             if self.is_over() {
                 return Ok(());
             }
@@ -96,9 +99,11 @@ impl Server {
 
     fn round(&mut self) -> io::Result<()> {
         let (mut entries, tokens) = self.interests();
-        let settling =
-            self.farewell.is_some() || self.sessions.iter().any(|s| !s.is_running() && s.exit.is_none());
-        sys::poll(&mut entries, if settling { 20 } else { -1 })?;
+        sys::poll(&mut entries, self.patience())?;
+        if self.leave_service_at.is_some_and(|at| at <= Instant::now()) {
+            self.leave_service_at = None;
+            status::leave_service(&self.spec.cgroup);
+        }
         for (entry, token) in entries.iter().zip(tokens) {
             if entry.revents == 0 {
                 continue;
@@ -115,6 +120,17 @@ impl Server {
         }
         self.conclude_sessions();
         Ok(())
+    }
+
+    /// Milliseconds until something has to be looked at unasked; -1: never.
+    fn patience(&self) -> i32 {
+        let settling =
+            self.farewell.is_some() || self.sessions.iter().any(|s| !s.is_running() && s.exit.is_none());
+        match (settling, self.leave_service_at) {
+            (true, _) => 20,
+            (false, Some(_)) => LEAVE_SERVICE_AFTER.as_millis() as i32,
+            (false, None) => -1,
+        }
     }
 
     fn interests(&self) -> (Vec<PollFd>, Vec<Token>) {
@@ -378,7 +394,7 @@ impl Server {
             Ok(()) => {
                 self.started = true;
                 status::write_started(self.container.pid);
-                status::leave_service(&self.spec.cgroup);
+                self.leave_service_at = Some(Instant::now() + LEAVE_SERVICE_AFTER);
                 Reply::Started { pid: self.container.pid }
             }
             Err(failure) => Reply::Failed { code: failure.code, message: failure.message },

@@ -254,7 +254,7 @@ pub fn set_mount_attributes(
     propagation: c_ulong,
     recursive: bool,
 ) -> io::Result<()> {
-    let attr = MountAttr { set, propagation: propagation as u64, ..MountAttr::default() };
+    let attr = MountAttr { set, propagation, ..MountAttr::default() };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let empty = c"";
     // SAFETY: attr and the path outlive the call; the size is that of the struct.
@@ -716,4 +716,27 @@ pub fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
     // SAFETY: pointer and length belong to `bytes`; memchr only reads.
     let found = unsafe { libc::memchr(bytes.as_ptr().cast(), i32::from(byte), bytes.len()) };
     (!found.is_null()).then(|| found as usize - bytes.as_ptr() as usize)
+}
+
+/// A memory file with these contents, which nobody can change or shorten.
+pub fn sealed_memory(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let name = c_string(name)?;
+    // SAFETY: name outlives the call.
+    let memory = owned(c_long::from(unsafe {
+        libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
+    }))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        rest = &rest[write(memory.as_fd(), rest)?..];
+    }
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: no pointers.
+    check(c_long::from(unsafe { libc::fcntl(memory.as_raw_fd(), libc::F_ADD_SEALS, seals) }))?;
+    Ok(memory)
+}
+
+/// Does this process run as user 0?
+pub fn is_root() -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::geteuid() == 0 }
 }

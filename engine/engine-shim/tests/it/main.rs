@@ -1,0 +1,7 @@
+//! Real containers from a busybox root: the shim and the runtime together.
+//!
+//! Needs root, busybox and cgroups; each test makes containers with their own
+//! namespaces, below a cgroup of its own, and leaves nothing behind.
+
+mod life;
+mod rig;
