@@ -19,6 +19,9 @@ use geometry::Geometry;
 /// Bytes of a block. The kernel can use nothing larger here, and smaller ones gain nothing.
 pub const BLOCK_SIZE: u64 = 4096;
 
+/// Where the superblock is, in bytes. What lies before it belongs to boot loaders and the caller.
+pub const SUPERBLOCK: u64 = 1024;
+
 /// What makes this filesystem different from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -67,7 +70,8 @@ pub fn format<D: Device>(device: &mut D, size: u64, options: &Options) -> Result
     }
     let geometry = Geometry::of(size)?;
     let seed = crc32c::update(!0, &options.uuid);
-    device.write_at(&[0; BLOCK_SIZE as usize], 0)?;
+    // Of block 0 only what a superblock covers: the first 1024 bytes are nobody's.
+    device.write_at(&[0; BLOCK_SIZE as usize - SUPERBLOCK as usize], SUPERBLOCK)?;
     inode::write_table(device, &geometry, options, seed)?;
     directory::write(device, &geometry, seed)?;
     journal::write(device, &geometry, &options.uuid)?;

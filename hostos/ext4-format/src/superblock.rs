@@ -4,7 +4,7 @@ use std::io;
 
 use crate::geometry::{BLOCKS_PER_GROUP, Geometry, INODE_SIZE, USED_INODES};
 use crate::inode::{self, JOURNAL, LOST_FOUND};
-use crate::{BLOCK_SIZE, Device, Options, crc32c};
+use crate::{BLOCK_SIZE, Device, Options, SUPERBLOCK, crc32c};
 
 /// Journal, extended attributes, indexed directories.
 const COMPATIBLE: u32 = 0x4 | 0x8 | 0x20;
@@ -23,7 +23,7 @@ pub(crate) fn write_all<D: Device>(
     for group in (0..geometry.groups).rev().filter(|group| Geometry::has_super(*group)) {
         let first = Geometry::first_block(group) * BLOCK_SIZE;
         device.write_at(descriptors, first + BLOCK_SIZE)?;
-        let within = if group == 0 { 1024 } else { 0 };
+        let within = if group == 0 { SUPERBLOCK } else { 0 };
         device.write_at(&superblock(geometry, options, group), first + within)?;
     }
     Ok(())

@@ -15,10 +15,13 @@ use crate::config::Outcome;
 use crate::failure::{failure, give_up};
 use crate::report::Reporter;
 use crate::state::State;
+use crate::state_disk::StateDisk;
 use crate::{config, early, kernel_log, network, power, ready, services, state, system};
 
 /// A daemon that is silent for so long will not answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(120);
+
+const STATE_HINT: &str = "give the machine a blank disk, or one that rmachine made, and start it again";
 
 /// Boots the machine and keeps it running until it is to end.
 pub(crate) fn boot(reporter: &Reporter) -> ExitCode {
@@ -41,9 +44,10 @@ async fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
     load_modules("early").map_err(|error| {
         failure(Stage::Modules, &error, "the release is damaged: build or fetch it again")
     })?;
-    let state = state::mount_state().map_err(|error| failure(Stage::State, &error, ""))?;
+    let state = state::mount_state().map_err(|error| failure(Stage::State, &error, STATE_HINT))?;
     match state {
         State::Memory => reporter.stage(Stage::State, "no state disk: everything is kept in memory"),
+        State::Disk(disk) => reporter.stage(Stage::State, describe(&disk)),
     }
     let late = task::spawn_blocking(|| load_modules("late"));
     early::set_kernel_parameters();
@@ -74,6 +78,11 @@ async fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
     reporter.send(Report::Stopping { reason: "power button".to_owned() });
     reporter.flush(Duration::from_millis(200));
     Ok(RebootMode::RB_POWER_OFF)
+}
+
+fn describe(disk: &StateDisk) -> String {
+    let made = if disk.fresh { ", made just now" } else { "" };
+    format!("{} MiB on {}{made}", disk.size / (1024 * 1024), disk.device.display())
 }
 
 fn load_modules(list: &str) -> Result<usize, modules::LoadModulesError> {

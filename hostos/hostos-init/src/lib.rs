@@ -14,6 +14,7 @@ mod ready;
 mod report;
 mod services;
 mod state;
+mod state_disk;
 mod system;
 
 use std::ffi::OsString;

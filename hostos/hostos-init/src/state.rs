@@ -9,11 +9,15 @@ use std::path::Path;
 use hostos_stage1::mounts::{MountError, mount_at, mount_virtual};
 use nix::mount::MsFlags;
 
+use crate::state_disk::{self, DiskError, StateDisk};
+
 /// Why there is nowhere to write.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
     #[error(transparent)]
     Mount(#[from] MountError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("cannot prepare the writable directories")]
     Prepare(#[source] io::Error),
 }
@@ -21,7 +25,10 @@ pub(crate) enum StateError {
 /// Where state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// It ends with the machine.
     Memory,
+    /// It stays.
+    Disk(StateDisk),
 }
 
 /// User and group `core` in the image's /etc/passwd.
@@ -47,11 +54,17 @@ const VAR: &[(&str, u32)] = &[
 
 /// Makes /var and /etc writable.
 pub(crate) fn mount_state() -> Result<State, StateError> {
-    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount_virtual("tmpfs", "/var", safe, "mode=0755,size=80%")?;
+    let state = match state_disk::mount(Path::new("/var"))? {
+        Some(disk) => State::Disk(disk),
+        None => {
+            let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            mount_virtual("tmpfs", "/var", safe, "mode=0755,size=80%")?;
+            State::Memory
+        }
+    };
     prepare_var().map_err(StateError::Prepare)?;
     overlay_etc(Path::new("/var/.etc"))?;
-    Ok(State::Memory)
+    Ok(state)
 }
 
 fn prepare_var() -> io::Result<()> {
