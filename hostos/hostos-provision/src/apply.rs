@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hostos_config::Config;
 
 use crate::accounts::{AccountError, Accounts};
-use crate::fetch::Fetcher;
+use crate::fetch::{FetchError, Fetcher};
 use crate::nodes::{NodeError, Writer};
 use crate::prepare::{self, PrepareError};
 use crate::root::{Access, Root};
@@ -35,6 +35,9 @@ pub struct Report {
 /// Why a root is not as the config says.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
+    /// An authority that cannot be had; nothing was written.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// Content that is not to be had; nothing was written.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -62,7 +65,8 @@ pub enum ApplyError {
 /// # Errors
 /// The first thing that cannot be done.
 pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
-    let contents = prepare::contents(config, &Fetcher::new(config))?;
+    let fetcher = Fetcher::new(config)?;
+    let contents = prepare::contents(config, &fetcher)?;
     let mut accounts = Accounts::read(root, days_since_1970()).map_err(target("read the account files"))?;
     for group in &config.passwd.groups {
         accounts.ensure_group(group)?;

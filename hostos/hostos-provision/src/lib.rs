@@ -8,7 +8,9 @@
 mod accounts;
 mod apply;
 mod fetch;
+mod filesystem;
 mod homes;
+mod load;
 mod nodes;
 mod prepare;
 mod root;
@@ -16,7 +18,9 @@ mod units;
 
 pub use accounts::AccountError;
 pub use apply::{ApplyError, RESULT_FILE, Report, apply};
-pub use fetch::{FetchError, Fetcher};
+pub use fetch::{AuthorityError, FetchError, Fetcher, HttpError, TftpError, UnpackError};
+pub use filesystem::{FilesystemError, Format, Found, Marks, grow_ext4, make_filesystem, probe};
+pub use load::{LoadError, Loaded, load};
 pub use nodes::NodeError;
 pub use prepare::PrepareError;
 pub use root::Root;

@@ -5,7 +5,8 @@ use std::io;
 use hostos_config::{Directory, File, Link, Owner};
 
 use crate::accounts::Accounts;
-use crate::prepare::{Content, FileContents};
+use crate::fetch::Content;
+use crate::prepare::FileContents;
 use crate::root::{Access, Kind, Place, Root};
 
 const FILE_MODE: u32 = 0o644;
@@ -137,9 +138,8 @@ impl Writer<'_> {
             Some(Kind::File) => (current(&place).map_err(&failed)?, Some(place.read().map_err(&failed)?)),
             Some(kind) => return Err(NodeError::Exists { path: path.clone(), what: noun(kind) }),
         };
-        let base = contents.base.as_ref();
-        if let (Some(kept), Some(_)) = (&kept, base)
-            && *kept != contents.whole().map_err(&failed)?
+        if let Some(kept) = kept.as_deref().filter(|_| contents.base.is_some())
+            && !contents.is(kept).map_err(&failed)?
         {
             return Err(NodeError::Exists { path: path.clone(), what: "another file" });
         }
@@ -148,7 +148,11 @@ impl Writer<'_> {
         }
         let access = self.access(path, &file.user, &file.group, file.mode, old)?;
         let parts = parts(contents, kept.as_deref());
-        place.write(access, |file| parts.iter().try_for_each(|part| part.write_to(file))).map_err(&failed)
+        place
+            .write(access, |file| {
+                parts.iter().try_for_each(|part| io::copy(&mut part.reader(), file).map(|_| ()))
+            })
+            .map_err(&failed)
     }
 
     fn link(&self, link: &Link) -> Result<()> {
@@ -200,13 +204,11 @@ impl Writer<'_> {
 /// What the file will be made of: its base and what is appended, or what is there already and the rest.
 fn parts(contents: &FileContents, kept: Option<&[u8]>) -> Vec<Content> {
     let mut parts: Vec<Content> = Vec::new();
-    let whole_is_there = kept.is_some() && contents.base.is_some();
     match (&contents.base, kept) {
         (Some(base), _) => parts.push(base.clone()),
         (None, Some(kept)) => parts.push(Content::from(kept.to_vec())),
         (None, None) => {}
     }
-    let _ = whole_is_there;
     parts.extend(contents.append.iter().cloned());
     parts
 }

@@ -1,28 +1,10 @@
 //! Everything that can fail before the first write: content is fetched, unpacked and verified here.
 
-use std::fs::File as OpenFile;
-use std::io::{self, Write as _};
-use std::sync::Arc;
+use std::io;
 
 use hostos_config::{Config, File, Resource};
 
-use crate::fetch::{FetchError, Fetcher};
-
-/// Verified bytes, ready to be written.
-#[derive(Clone, Debug)]
-pub(crate) struct Content(Arc<Vec<u8>>);
-
-impl From<Vec<u8>> for Content {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(bytes))
-    }
-}
-
-impl Content {
-    pub(crate) fn write_to(&self, file: &mut OpenFile) -> io::Result<()> {
-        file.write_all(&self.0)
-    }
-}
+use crate::fetch::{Content, FetchError, Fetcher};
 
 /// What a file is made of.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +15,17 @@ pub(crate) struct FileContents {
 }
 
 impl FileContents {
-    /// All of it in one piece.
-    pub(crate) fn whole(&self) -> io::Result<Vec<u8>> {
-        Ok(self.base.iter().chain(&self.append).flat_map(|content| content.0.iter().copied()).collect())
+    /// Whether all of it in one piece would be those bytes.
+    pub(crate) fn is(&self, bytes: &[u8]) -> io::Result<bool> {
+        let mut rest = bytes;
+        for part in self.base.iter().chain(&self.append) {
+            let part = part.bytes()?;
+            match rest.strip_prefix(part.as_slice()) {
+                Some(behind) => rest = behind,
+                None => return Ok(false),
+            }
+        }
+        Ok(rest.is_empty())
     }
 }
 
@@ -57,8 +47,7 @@ pub(crate) fn contents(config: &Config, fetcher: &Fetcher) -> Result<Vec<FileCon
 
 fn of_file(file: &File, fetcher: &Fetcher) -> Result<FileContents, PrepareError> {
     let get = |resource: &Resource| {
-        let got = fetcher.fetch(resource).map(Content::from);
-        got.map_err(|source| PrepareError { path: file.path.clone(), source })
+        fetcher.fetch(resource).map_err(|source| PrepareError { path: file.path.clone(), source })
     };
     let base = match file.contents.source {
         Some(_) => Some(get(&file.contents)?),
