@@ -35,6 +35,7 @@ pub enum Phase {
 pub struct BootWatch {
     partial: Vec<u8>,
     phase: Phase,
+    stages: Vec<(Stage, u64)>,
     warnings: Vec<String>,
 }
 
@@ -62,6 +63,12 @@ impl BootWatch {
         &self.phase
     }
 
+    /// The stages that are done, each with milliseconds since the kernel started.
+    #[must_use]
+    pub fn stages(&self) -> &[(Stage, u64)] {
+        &self.stages
+    }
+
     /// What went wrong in the last boot without ending it.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
@@ -73,7 +80,9 @@ impl BootWatch {
             Report::Stage { stage, uptime_ms, detail } => {
                 if stage == Stage::Init {
                     self.warnings.clear();
+                    self.stages.clear();
                 }
+                self.stages.push((stage, uptime_ms));
                 // Units that are restarted report their stage again; that does not unmake ready.
                 if stage == Stage::Init || !matches!(self.phase, Phase::Ready { .. } | Phase::Failed(_)) {
                     self.phase = Phase::Booting(stage);

@@ -54,6 +54,11 @@ pub trait Driver: Send {
     /// What it is doing now. Answers within `limit`.
     fn state(&self, place: &Place, limit: Duration) -> Result<State, DriverError>;
 
+    /// What is known of it now beyond its record, for `inspect`: an object to be merged in.
+    fn live(&self, _place: &Place) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// Address or name that a user would put after `ssh`.
     fn address(&self) -> Option<String>;
 
@@ -65,6 +70,11 @@ pub trait Driver: Send {
 
     /// Names and addresses that its certificate must carry, beside its own name.
     fn certificate_names(&self) -> Vec<String>;
+
+    /// Whether its engine was there before us, so that we neither configure nor check it.
+    fn has_own_engine(&self) -> bool {
+        false
+    }
 
     /// Ways in from this workstation, if the driver makes such.
     fn forwards(&self) -> Vec<Forward> {

@@ -1,1 +1,7 @@
-//! Machines that exist already: reached over ssh, or only by a URL.
+//! Machines that exist already: `none` knows only a URL, `generic` is reached over ssh.
+//!
+//! Deliberately not here: making or unmaking computers.
+
+mod none;
+
+pub use none::NoneDriver;

@@ -241,6 +241,21 @@ impl Driver for QemuDriver {
         }
     }
 
+    fn live(&self, place: &Place) -> Value {
+        let mut watch = BootWatch::default();
+        watch.feed(&fs::read(place.dir.join(files::REPORT)).unwrap_or_default());
+        let stages: Vec<Value> =
+            watch.stages().iter().map(|(stage, ms)| json!({ "stage": stage, "uptime_ms": ms })).collect();
+        let mut boot = json!({ "Stages": stages, "Warnings": watch.warnings() });
+        if let Phase::Ready { version, uptime_ms, addresses } = watch.phase() {
+            boot["Version"] = json!(version);
+            boot["ReadyMs"] = json!(uptime_ms);
+            boot["Addresses"] = json!(addresses);
+        }
+        let pid = Process::find(&place.dir, place.id).map(Process::pid);
+        json!({ "Boot": boot, "Pid": pid })
+    }
+
     fn address(&self) -> Option<String> {
         Some(self.config.ip_address.to_string())
     }

@@ -1,0 +1,227 @@
+//! `rmachine create`: from nothing, or from where an interrupted create stopped, to a machine whose
+//! engine answers over TLS. What fails is taken back.
+
+mod flags;
+mod ignition;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(crate) use flags::Create;
+use machine_core::driver::{Driver, Event, Observer};
+use machine_driver_generic::NoneDriver;
+use machine_driver_qemu::{QemuConfig, QemuDriver, files};
+use machine_types::{AuthOptions, CONFIG_VERSION, HostOptions, MachineName, Progress, Record};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::commands::each;
+use crate::commands::power::bring_up;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::image;
+use crate::keys::{MachineKeys, machine_keys};
+use crate::machine::Machine;
+use crate::progress::Printer;
+
+pub(crate) fn run(context: &Context, args: &Create) -> Result<ExitCode, Failure> {
+    args.check()?;
+    // Broken input is told of before anything is made.
+    let extra = args.ignition.as_deref().map(ignition::read).transpose()?;
+    // An image is brought into the store once, not by each of the threads.
+    let image = match args.driver.as_str() {
+        machine_driver_qemu::NAME => Some(image::choose(context, args.qemu.image.as_deref())?.id),
+        _ => None,
+    };
+    each(&args.names, |name| one(context, args, name, image.as_deref(), extra.as_ref()))
+}
+
+fn one(
+    context: &Context,
+    args: &Create,
+    name: &MachineName,
+    image: Option<&str>,
+    extra: Option<&hostos_config::Config>,
+) -> Result<(), Failure> {
+    let _lock = context.lock(name)?;
+    let printer = Printer::new(name);
+    let mut machine = begin(context, args, name, image, &printer)?;
+    let result = finish(context, args, &mut machine, extra, &printer);
+    match result {
+        Ok(()) => {
+            printer.step("ready");
+            eprintln!("hint: point your docker client to it with `eval $(rmachine env {name})`");
+            Ok(())
+        }
+        Err(failure) => Err(take_back(context, machine, failure)),
+    }
+}
+
+/// A new record, or the one of an interrupted create.
+fn begin(
+    context: &Context,
+    args: &Create,
+    name: &MachineName,
+    image: Option<&str>,
+    printer: &Printer,
+) -> Result<Machine, Failure> {
+    if context.store.exists(name) {
+        let found = context.store.load(name).map_err(|error| {
+            Failure::from(error).hint(format!("remove what is left of it with `rmachine rm -f {name}`"))
+        })?;
+        if found.is_complete() {
+            return Err(Failure::new(format!("Docker machine \"{name}\" already exists"))
+                .hint(format!("remove it with `rmachine rm {name}`, or choose another name")));
+        }
+        if found.driver_name != args.driver {
+            return Err(Failure::new(format!(
+                "an interrupted create of \"{name}\" used the driver `{}`, not `{}`",
+                found.driver_name, args.driver
+            ))
+            .hint(format!("finish it with that driver, or `rmachine rm {name}` first")));
+        }
+        printer.step("going on with an interrupted create");
+        return Machine::of(context, found);
+    }
+    let id = Uuid::new_v4();
+    let driver = new_driver(args, name, id, image)?;
+    let record = Record {
+        config_version: CONFIG_VERSION,
+        name: name.clone(),
+        id,
+        created: OffsetDateTime::now_utc().format(&Rfc3339).expect("the present has a date"),
+        progress: Progress::Recorded,
+        driver_name: args.driver.clone(),
+        driver: driver.data(),
+        host_options: HostOptions {
+            engine_options: args.engine_options(),
+            swarm_options: args.swarm_options(),
+            auth_options: auth_options(context, name, &args.tls_san),
+            ignition: String::new(),
+        },
+    };
+    let mut machine = Machine::of(context, record)?;
+    // The store's own folder must be there to look at its disk; a refused create leaves nothing else.
+    context.store.make_dir(context.store.root())?;
+    machine.driver.check(&machine_core::driver::Session {
+        place: &machine.place,
+        observer: printer,
+        cancel: context.cancel(),
+        ready_limit: args.ready_limit(),
+    })?;
+    context.store.save(&machine.record)?;
+    Ok(machine)
+}
+
+fn new_driver(
+    args: &Create,
+    name: &MachineName,
+    id: Uuid,
+    image: Option<&str>,
+) -> Result<Box<dyn Driver>, Failure> {
+    match args.driver.as_str() {
+        machine_driver_qemu::NAME => {
+            let config = QemuConfig::new(name.as_str(), id, image.unwrap_or_default());
+            Ok(Box::new(QemuDriver::new(args.qemu.apply(config)?)))
+        }
+        NoneDriver::NAME => Ok(Box::new(NoneDriver::new(args.url.as_deref().unwrap_or_default()))),
+        other => Err(Failure::new(format!("there is no driver `{other}`"))
+            .hint("the drivers are qemu, generic and none")
+            .code(3)),
+    }
+}
+
+/// Every step from the record to the answer; each finds done what is done.
+fn finish(
+    context: &Context,
+    args: &Create,
+    machine: &mut Machine,
+    extra: Option<&hostos_config::Config>,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    if machine.driver.has_own_engine() {
+        // Its keys are its owner's; only ours are kept beside the record.
+        own_keys(context, machine)?;
+        return reached(context, machine, Progress::Done);
+    }
+    let keys = own_keys(context, machine)?;
+    reached(context, machine, Progress::Keys)?;
+    printer.step("keys and certificates are made");
+    context.cancel().check()?;
+    let config = ignition::whole(&machine.record, &keys, extra)?;
+    reached(context, machine, Progress::Driver)?;
+    let limit = args.ready_limit();
+    machine.drive(context, printer, limit, |driver, session| driver.create(session, config.as_bytes()))?;
+    tell_accelerator(machine, printer);
+    bring_up(context, machine, printer, limit)?;
+    reached(context, machine, Progress::Done)
+}
+
+fn own_keys(context: &Context, machine: &Machine) -> Result<MachineKeys, Failure> {
+    let mut names = vec![machine.record.name.to_string()];
+    names.extend(machine.driver.certificate_names());
+    names.extend(machine.record.host_options.auth_options.server_cert_sans.iter().cloned());
+    machine_keys(context, &machine.place, &names)
+}
+
+fn reached(context: &Context, machine: &mut Machine, progress: Progress) -> Result<(), Failure> {
+    machine.record.progress = progress;
+    Ok(context.store.save(&machine.record)?)
+}
+
+fn tell_accelerator(machine: &Machine, printer: &Printer) {
+    if machine.record.driver_name == machine_driver_qemu::NAME {
+        printer.notice(Event::Step("starting QEMU".into()));
+    }
+}
+
+/// Removes what a failed create made, keeping only the console's log outside.
+fn take_back(context: &Context, mut machine: Machine, mut failure: Failure) -> Failure {
+    let name = machine.record.name.clone();
+    if let Some(log) = keep_serial(context, &machine)
+        && failure.code != 130
+    {
+        let kept = format!("its console said more: {log}");
+        failure.hint = if failure.hint.is_empty() { kept } else { format!("{}\nhint: {kept}", failure.hint) };
+    }
+    // The switch may be thrown already, and this must still happen.
+    let session = machine_core::driver::Session {
+        place: &machine.place,
+        observer: &crate::progress::Silent,
+        cancel: &machine_core::driver::Cancel::default(),
+        ready_limit: Duration::ZERO,
+    };
+    let removed = machine.driver.remove(&session).map_err(Failure::from);
+    let gone = removed.and_then(|()| Ok(context.store.remove(&name)?));
+    if let Err(left) = gone {
+        failure.message.push_str(&format!("\nerror: what was made is still there: {}", left.message));
+        failure.hint = format!("remove it with `rmachine rm -f {name}`");
+    }
+    failure
+}
+
+fn keep_serial(context: &Context, machine: &Machine) -> Option<String> {
+    let log = std::fs::read(machine.place.dir.join(files::SERIAL)).ok().filter(|log| !log.is_empty())?;
+    let dir = context.store.failed();
+    context.store.make_dir(&dir).ok()?;
+    let path = dir.join(format!("{}.serial.log", machine.record.name));
+    machine_store::write_atomic(&path, &log, 0o600).ok()?;
+    Some(path.display().to_string())
+}
+
+fn auth_options(context: &Context, name: &MachineName, sans: &[String]) -> AuthOptions {
+    let certs = &context.certs;
+    let dir = format!("machines/{name}");
+    AuthOptions {
+        cert_dir: "certs".into(),
+        ca_cert_path: context.relative(&certs.ca),
+        ca_private_key_path: context.relative(&certs.ca_key),
+        client_cert_path: context.relative(&certs.client),
+        client_key_path: context.relative(&certs.client_key),
+        server_cert_path: format!("{dir}/server.pem"),
+        server_key_path: format!("{dir}/server-key.pem"),
+        store_path: dir,
+        server_cert_sans: sans.to_vec(),
+    }
+}

@@ -1,0 +1,200 @@
+//! `rmachine env`: shell commands that point docker clients to a machine.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use machine_types::MachineName;
+
+use crate::commands::config::{reach, refuse_swarm};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::machine::name_or_default;
+
+/// Flags of `env`.
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    /// Name of the machine [default: default]
+    name: Option<MachineName>,
+    /// Point to the swarm master instead: refused, its protocol is gone
+    #[arg(long, hide = true)]
+    swarm: bool,
+    /// Shell to print for: sh, fish, cmd, powershell, tcsh, emacs [default: $SHELL]
+    #[arg(long)]
+    shell: Option<String>,
+    /// Unset the variables instead
+    #[arg(long, short)]
+    unset: bool,
+    /// Add the machine's address to NO_PROXY
+    #[arg(long)]
+    no_proxy: bool,
+}
+
+const VARIABLES: [&str; 4] = ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"];
+
+pub(crate) fn run(context: &Context, args: &Env) -> Result<ExitCode, Failure> {
+    refuse_swarm(args.swarm)?;
+    let shell = Shell::of(args.shell.as_deref(), std::env::var("SHELL").ok().as_deref());
+    let (no_proxy_name, no_proxy) = no_proxy();
+    if args.unset {
+        if args.name.is_some() {
+            return Err(Failure::new("Error: Expected no machine name when the -u flag is present"));
+        }
+        for variable in VARIABLES {
+            println!("{}", shell.unset(variable));
+        }
+        if args.no_proxy {
+            println!("{}", shell.unset(&no_proxy_name));
+        }
+        print!("{}", shell.usage(&command_line()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let name = name_or_default(context, args.name.as_ref())?;
+    let reach = reach(context, &name)?;
+    let values = ["1", &reach.url, &reach.keys, name.as_str()];
+    for (variable, value) in VARIABLES.into_iter().zip(values) {
+        println!("{}", shell.set(variable, value));
+    }
+    if args.no_proxy {
+        println!("{}", shell.set(&no_proxy_name, &with_address(&no_proxy, &reach.address)));
+    }
+    print!("{}", shell.usage(&command_line()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The variable that is in use, the lower-case one first, and its value.
+fn no_proxy() -> (String, String) {
+    for name in ["no_proxy", "NO_PROXY"] {
+        if let Ok(value) = std::env::var(name) {
+            return (name.into(), value);
+        }
+    }
+    ("NO_PROXY".into(), String::new())
+}
+
+fn with_address(list: &str, address: &str) -> String {
+    if list.is_empty() {
+        address.to_owned()
+    } else if list.split(',').any(|entry| entry.trim() == address) {
+        list.to_owned()
+    } else {
+        format!("{list},{address}")
+    }
+}
+
+/// The words of this call, for the comment that tells how to use its output.
+fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// Ways to set a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shell {
+    Sh,
+    Fish,
+    Cmd,
+    Power,
+    Tcsh,
+    Emacs,
+}
+
+impl Shell {
+    /// The one asked for, or the one in use, or a POSIX one: output that `eval` can always run.
+    fn of(asked: Option<&str>, in_use: Option<&str>) -> Self {
+        let path = asked.or(in_use).unwrap_or("sh");
+        match path.rsplit('/').next().unwrap_or(path) {
+            "fish" => Self::Fish,
+            "cmd" => Self::Cmd,
+            "powershell" | "pwsh" => Self::Power,
+            "tcsh" | "csh" => Self::Tcsh,
+            "emacs" => Self::Emacs,
+            _ => Self::Sh,
+        }
+    }
+
+    fn set(self, name: &str, value: &str) -> String {
+        match self {
+            Self::Sh => format!("export {name}=\"{}\"", escape(value, "\\\"$`")),
+            Self::Fish => format!("set -gx {name} \"{}\";", escape(value, "\\\"$")),
+            Self::Cmd => format!("SET {name}={value}"),
+            Self::Power => format!(
+                "$Env:{name} = \"{}\"",
+                value.replace('`', "``").replace('"', "`\"").replace('$', "`$")
+            ),
+            Self::Tcsh => format!("setenv {name} \"{}\";", escape(value, "\\\"$`!")),
+            Self::Emacs => format!("(setenv \"{name}\" \"{}\")", escape(value, "\\\"")),
+        }
+    }
+
+    fn unset(self, name: &str) -> String {
+        match self {
+            Self::Sh => format!("unset {name}"),
+            Self::Fish => format!("set -e {name};"),
+            Self::Cmd => format!("SET {name}="),
+            Self::Power => format!("Remove-Item Env:\\\\{name}"),
+            Self::Tcsh => format!("unsetenv {name};"),
+            Self::Emacs => format!("(setenv \"{name}\" nil)"),
+        }
+    }
+
+    fn usage(self, command_line: &str) -> String {
+        let told = |comment: &str, how: String| {
+            format!("{comment} Run this command to configure your shell: \n{comment} {how}\n")
+        };
+        match self {
+            Self::Sh => told("#", format!("eval $({command_line})")),
+            Self::Fish => told("#", format!("eval ({command_line})")),
+            Self::Cmd => told("REM", format!("\t@FOR /f \"tokens=*\" %i IN ('{command_line}') DO @%i")),
+            Self::Power => told("#", format!("& {command_line} | Invoke-Expression")),
+            Self::Tcsh => told("#", format!("eval `{command_line}`")),
+            Self::Emacs => told(
+                ";;",
+                format!(
+                    "(with-temp-buffer (shell-command \"{command_line}\" (current-buffer)) (eval-buffer))"
+                ),
+            ),
+        }
+    }
+}
+
+fn escape(value: &str, special: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        if special.contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shell_is_the_one_asked_for_then_the_one_in_use_then_posix() {
+        assert_eq!(Shell::of(Some("fish"), Some("/bin/bash")), Shell::Fish);
+        assert_eq!(Shell::of(None, Some("/usr/bin/tcsh")), Shell::Tcsh);
+        assert_eq!(Shell::of(None, None), Shell::Sh);
+        assert_eq!(Shell::of(Some("zsh"), None), Shell::Sh);
+    }
+
+    #[test]
+    fn every_shell_has_its_own_words() {
+        let lines = |shell: Shell| (shell.set("A", "b c"), shell.unset("A"));
+        assert_eq!(lines(Shell::Sh), ("export A=\"b c\"".into(), "unset A".into()));
+        assert_eq!(lines(Shell::Fish), ("set -gx A \"b c\";".into(), "set -e A;".into()));
+        assert_eq!(lines(Shell::Cmd), ("SET A=b c".into(), "SET A=".into()));
+        assert_eq!(lines(Shell::Power).0, "$Env:A = \"b c\"");
+        assert_eq!(lines(Shell::Tcsh), ("setenv A \"b c\";".into(), "unsetenv A;".into()));
+        assert_eq!(lines(Shell::Emacs).1, "(setenv \"A\" nil)");
+        assert_eq!(Shell::Sh.set("A", "a\"$(id)`"), "export A=\"a\\\"\\$(id)\\`\"");
+    }
+
+    #[test]
+    fn an_address_is_added_to_no_proxy_once() {
+        assert_eq!(with_address("", "127.0.0.1"), "127.0.0.1");
+        assert_eq!(with_address("a,127.0.0.1", "127.0.0.1"), "a,127.0.0.1");
+        assert_eq!(with_address("a", "127.0.0.1"), "a,127.0.0.1");
+    }
+}

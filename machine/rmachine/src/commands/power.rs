@@ -1,0 +1,112 @@
+//! Turning machines on and off: start, stop, restart, kill.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use machine_core::driver::Observer;
+use machine_types::{MachineName, State};
+
+use crate::commands::each;
+use crate::commands::show::Many;
+use crate::context::Context;
+use crate::engine;
+use crate::failure::Failure;
+use crate::machine::{Machine, READY_LIMIT, names_or_default};
+use crate::progress::{Printer, Silent};
+
+const STATE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Flags of commands that end with a running machine.
+#[derive(Debug, Args)]
+pub(crate) struct Power {
+    /// Names of machines [default: default]
+    #[arg(value_name = "NAME")]
+    names: Vec<MachineName>,
+    /// Seconds that a machine may take until it is ready
+    #[arg(long, default_value_t = READY_LIMIT.as_secs(), value_name = "SECONDS")]
+    timeout: u64,
+}
+
+pub(crate) fn start(context: &Context, args: &Power) -> Result<ExitCode, Failure> {
+    let limit = Duration::from_secs(args.timeout);
+    each(&names_or_default(context, &args.names)?, |name| {
+        let (mut machine, _lock) = locked(context, name)?;
+        if machine.state(STATE_LIMIT)? == State::Running {
+            return Err(already(name, "running"));
+        }
+        let printer = Printer::new(name);
+        printer.step("starting");
+        bring_up(context, &mut machine, &printer, limit)?;
+        printer.step("started");
+        Ok(())
+    })
+}
+
+pub(crate) fn restart(context: &Context, args: &Power) -> Result<ExitCode, Failure> {
+    let limit = Duration::from_secs(args.timeout);
+    each(&names_or_default(context, &args.names)?, |name| {
+        let (mut machine, _lock) = locked(context, name)?;
+        let printer = Printer::new(name);
+        printer.step("restarting");
+        if machine.state(STATE_LIMIT)? != State::Stopped {
+            machine.drive(context, &printer, limit, |driver, session| driver.restart(session))?;
+        }
+        bring_up(context, &mut machine, &printer, limit)?;
+        printer.step("restarted");
+        Ok(())
+    })
+}
+
+pub(crate) fn stop(context: &Context, args: &Many) -> Result<ExitCode, Failure> {
+    each(&names_or_default(context, &args.names)?, |name| {
+        let (mut machine, _lock) = locked(context, name)?;
+        if machine.state(STATE_LIMIT)? == State::Stopped {
+            return Err(already(name, "stopped"));
+        }
+        let printer = Printer::new(name);
+        printer.step("stopping");
+        machine.drive(context, &printer, READY_LIMIT, |driver, session| driver.stop(session))?;
+        printer.step("stopped");
+        Ok(())
+    })
+}
+
+pub(crate) fn kill(context: &Context, args: &Many) -> Result<ExitCode, Failure> {
+    each(&names_or_default(context, &args.names)?, |name| {
+        let (mut machine, _lock) = locked(context, name)?;
+        if machine.state(STATE_LIMIT)? == State::Stopped {
+            return Err(already(name, "stopped"));
+        }
+        let printer = Printer::new(name);
+        machine.drive(context, &Silent, READY_LIMIT, |driver, session| driver.kill(session))?;
+        printer.step("killed");
+        Ok(())
+    })
+}
+
+/// Starts a machine and comes back when its engine answered over TLS.
+pub(crate) fn bring_up(
+    context: &Context,
+    machine: &mut Machine,
+    observer: &dyn Observer,
+    limit: Duration,
+) -> Result<(), Failure> {
+    machine.drive(context, observer, limit, |driver, session| driver.start(session))?;
+    machine.drive(context, observer, limit, |driver, session| driver.wait_ready(session))?;
+    if let (false, Some(url)) = (machine.driver.has_own_engine(), machine.driver.engine_url()) {
+        engine::get(&url, &machine.place.dir, "/_ping", Duration::from_secs(20))?;
+    }
+    Ok(())
+}
+
+fn locked(context: &Context, name: &MachineName) -> Result<(Machine, machine_store::Lock), Failure> {
+    // An unknown name is told of before anything is waited for or made.
+    context.store.load(name)?;
+    let lock = context.lock(name)?;
+    Ok((Machine::load(context, name)?, lock))
+}
+
+fn already(name: &MachineName, state: &str) -> Failure {
+    Failure::new(format!("Machine \"{name}\" is already {state}."))
+}
