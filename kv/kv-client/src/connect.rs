@@ -28,7 +28,8 @@ pub struct Unreachable {
     source: io::Error,
 }
 
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Bytes both ways.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 #[derive(Clone)]
@@ -38,7 +39,10 @@ enum Target {
 }
 
 /// One endpoint as a lazy channel.
-pub(crate) fn channel(endpoint: &str, config: &Config) -> Result<Channel, ConfigError> {
+///
+/// # Errors
+/// When it cannot be parsed, or is https and the configuration has no TLS.
+pub fn channel(endpoint: &str, config: &Config) -> Result<Channel, ConfigError> {
     let target = parse(endpoint, config)?;
     let connector =
         Connector { name: endpoint.into(), target: Arc::new(target), deadline: config.connect_timeout };
@@ -50,6 +54,19 @@ pub(crate) fn channel(endpoint: &str, config: &Config) -> Result<Channel, Config
         .initial_stream_window_size(1 << 20)
         .keep_alive_while_idle(false);
     Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
+/// One connection to an endpoint, speaking HTTP/1 if it is TLS.
+///
+/// # Errors
+/// Outer: the endpoint cannot be parsed. Inner: it cannot be reached within the connect timeout.
+pub async fn stream(endpoint: &str, config: &Config) -> Result<io::Result<Box<dyn Wire>>, ConfigError> {
+    let mut target = parse(endpoint, config)?;
+    if let Target::Tcp { tls: Some((tls, _)), .. } = &mut target {
+        Arc::make_mut(tls).alpn_protocols = vec![b"http/1.1".to_vec()];
+    }
+    let opened = tokio::time::timeout(config.connect_timeout, open(&target)).await;
+    Ok(opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
 }
 
 fn parse(endpoint: &str, config: &Config) -> Result<Target, ConfigError> {

@@ -8,10 +8,11 @@
 
 mod client;
 mod config;
-mod connect;
+pub mod connect;
 mod election;
+pub mod fetch;
 mod lease;
-mod resolve;
+pub mod resolve;
 mod txn;
 mod watch;
 

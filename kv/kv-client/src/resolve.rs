@@ -10,7 +10,10 @@ use std::{
 use tokio::{net::UdpSocket, time::timeout};
 
 /// Every address of `host`, IPv4 first.
-pub(crate) async fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
+///
+/// # Errors
+/// When nobody knows the name.
+pub async fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![ip]);
     }

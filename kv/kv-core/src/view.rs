@@ -51,6 +51,15 @@ impl View {
         self.get(&layout::meta(name))
     }
 
+    /// Adds values of the state itself to this view only: what a snapshot must say of where it ends.
+    pub fn annotate<'n>(&mut self, values: impl IntoIterator<Item = (&'n str, Bytes)>) {
+        let own = [("revision", self.revision), ("compacted", self.compacted), ("live", self.live)];
+        let own = own.map(|(name, value)| (name, Bytes::copy_from_slice(&value.to_be_bytes())));
+        for (name, value) in own.into_iter().chain(values) {
+            self.active.insert(layout::meta(name), Some(value));
+        }
+    }
+
     /// Everything in this view as flat pairs: a snapshot.
     ///
     /// # Errors

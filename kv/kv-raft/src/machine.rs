@@ -1,0 +1,232 @@
+//! openraft's state machine on `kv-core`.
+//!
+//! The state lives in one lock, taken for a batch of entries at a time. After each batch a [`View`] is published;
+//! readers take that and never the lock. What is stored, and when, is `flush`'s business.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use kv_api::{etcdserverpb::Member, internal::Batch};
+use kv_core::{State, View};
+use kv_store::Store;
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use prost::Message as _;
+use tokio::sync::watch;
+
+use crate::{
+    Image, Replies, TypeConfig,
+    entry::{decode, encode},
+    types::{LogId, Membership, Meta, Snapshot},
+};
+
+const APPLIED: &str = "applied";
+const MEMBERSHIP: &str = "membership";
+
+pub(crate) struct Live {
+    pub(crate) state: State,
+    pub(crate) applied: Option<LogId>,
+    membership: Membership,
+}
+
+/// What the state machine shares with readers.
+pub(crate) struct Shared {
+    live: Mutex<Live>,
+    pub(crate) store: Arc<dyn Store>,
+    view: RwLock<View>,
+    /// One more than the index applied last; moves after the view did.
+    pub(crate) applied: watch::Sender<u64>,
+    /// Taken while the store is written, so that one does it at a time.
+    storing: Mutex<()>,
+}
+
+/// The state machine. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Machine(pub(crate) Arc<Shared>);
+
+impl Machine {
+    /// Goes on from what is stored.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(store: Arc<dyn Store>) -> io::Result<Self> {
+        let live = load(&*store)?;
+        let view = RwLock::new(live.state.view().clone());
+        let (applied, _) = watch::channel(live.applied.map_or(0, |id| id.index + 1));
+        Ok(Self(Arc::new(Shared { live: Mutex::new(live), store, view, applied, storing: Mutex::new(()) })))
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state after the entries applied so far.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, live: &Live) {
+        *self.0.view.write().unwrap_or_else(PoisonError::into_inner) = live.state.view().clone();
+        let applied = live.applied.map_or(0, |id| id.index + 1);
+        self.0.applied.send_replace(applied);
+    }
+
+    /// Stores the state durably; answers the position that is safe then.
+    pub(crate) fn store(&self) -> io::Result<Option<LogId>> {
+        let _one_at_a_time = self.0.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (changes, applied) = {
+            let mut live = self.live();
+            if let Some(applied) = live.applied {
+                let (applied, membership) = (encode(&applied)?, encode(&live.membership)?);
+                live.state.set_meta(APPLIED, applied);
+                live.state.set_meta(MEMBERSHIP, membership);
+            }
+            let changes = live.state.seal();
+            self.publish(&live);
+            (changes, live.applied)
+        };
+        let base = self.0.store.store(&changes)?;
+        let mut live = self.live();
+        live.state.stored(base);
+        self.publish(&live);
+        Ok(applied)
+    }
+
+    /// Removes some compacted history; answers whether there may be more.
+    pub(crate) fn sweep(&self, most: usize) -> io::Result<bool> {
+        let mut live = self.live();
+        let more = live.state.sweep(most)?;
+        self.publish(&live);
+        Ok(more)
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        let live = self.live();
+        live.applied?;
+        let meta = Meta { last_log_id: live.applied, last_membership: live.membership.clone() };
+        let mut view = live.state.view().clone();
+        view.annotate([
+            (APPLIED, encode(&live.applied?).ok()?),
+            (MEMBERSHIP, encode(&live.membership).ok()?),
+        ]);
+        Some(Snapshot { meta, snapshot: Image::View(view) })
+    }
+}
+
+fn load(store: &dyn Store) -> io::Result<Live> {
+    let state = State::open(store.current()?)?;
+    let read = |name: &str| state.view().meta(name);
+    let applied = read(APPLIED)?.map(|bytes| decode(&bytes)).transpose()?;
+    let membership = read(MEMBERSHIP)?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default();
+    Ok(Live { state, applied, membership })
+}
+
+impl Live {
+    fn apply(&mut self, proposal: &Bytes) -> io::Result<Replies> {
+        let batch = Batch::decode(proposal.clone())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let replies = batch.ops.into_iter().map(|op| self.state.apply(op, batch.time_ms));
+        let replies = Replies(replies.collect::<io::Result<_>>()?);
+        self.state.take_changes();
+        Ok(replies)
+    }
+
+    fn found(&mut self) -> io::Result<()> {
+        let voters: Vec<u64> = self.membership.voter_ids().collect();
+        let members: Vec<Member> = self
+            .membership
+            .nodes()
+            .map(|(id, peer)| Member {
+                id: *id,
+                name: peer.name.clone(),
+                peer_ur_ls: peer.urls.clone(),
+                client_ur_ls: Vec::new(),
+                is_learner: !voters.contains(id),
+            })
+            .collect();
+        self.state.found(members)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
+        let live = self.live();
+        Ok((live.applied, live.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batch = Vec::new();
+        while let Some(next) = entries.next().await {
+            batch.push(next?);
+            // Take what is there; waiting for more would keep clients waiting.
+            while batch.len() < 64
+                && let Some(Some(next)) = futures_util::FutureExt::now_or_never(entries.next())
+            {
+                batch.push(next?);
+            }
+            let mut answers = Vec::new();
+            {
+                let mut live = self.live();
+                for (entry, responder) in batch.drain(..) {
+                    let replies = match &entry.payload {
+                        EntryPayload::Blank => Replies::default(),
+                        EntryPayload::Normal(proposal) => live.apply(&proposal.0)?,
+                        EntryPayload::Membership(membership) => {
+                            live.membership = Membership::new(Some(entry.log_id), membership.clone());
+                            live.found()?;
+                            Replies::default()
+                        }
+                    };
+                    live.applied = Some(entry.log_id);
+                    if let Some(responder) = responder {
+                        answers.push((responder, replies));
+                    }
+                }
+                self.publish(&live);
+            }
+            for (responder, replies) in answers {
+                responder.send(replies);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _: &Meta, snapshot: Image) -> Result<(), io::Error> {
+        let Image::Collected(collected) = snapshot else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let _one_at_a_time = self.0.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.live();
+        self.0.store.replace(collected)?;
+        *live = load(&*self.0.store)?;
+        self.publish(&live);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self.snapshot())
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Machine {
+    type SnapshotData = Image;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        self.snapshot().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}

@@ -1,0 +1,69 @@
+//! The Watch service: passes what streams ask to the hub. The feeding is done there.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::Stream;
+use kv_api::etcdserverpb::{WatchRequest, WatchResponse, watch_request::RequestUnion, watch_server};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{hub::Ask, server::Core};
+
+/// Responses a slow client may be behind before it is fed from history.
+const QUEUE: usize = 256;
+
+pub(crate) struct Watches {
+    core: Arc<Core>,
+    streams: AtomicU64,
+}
+
+impl Watches {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, streams: AtomicU64::new(1) }
+    }
+}
+
+#[tonic::async_trait]
+impl watch_server::Watch for Watches {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let mut requests = request.into_inner();
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        let (out, responses) = mpsc::channel(QUEUE);
+        let hub = self.core.hub.0.clone();
+        // Ends with the client's side of the stream, or when nobody takes responses any more.
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = requests.message() => next,
+                    () = out.closed() => break,
+                };
+                let Ok(Some(WatchRequest { request_union: Some(request) })) = next else { break };
+                let out = out.clone();
+                let ask = match request {
+                    RequestUnion::CreateRequest(request) => Ask::Create { stream, request, out },
+                    RequestUnion::CancelRequest(request) => {
+                        Ask::Cancel { stream, watch_id: request.watch_id }
+                    }
+                    RequestUnion::ProgressRequest(_) => Ask::Progress { stream, out },
+                };
+                if hub.send(ask).await.is_err() {
+                    break;
+                }
+            }
+            let _ = hub.send(Ask::Close { stream }).await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+}

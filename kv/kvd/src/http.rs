@@ -1,0 +1,218 @@
+//! Plain HTTP beside gRPC: health, version, metrics, and the way to the gateway and to v2. Which port answers what.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
+
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use kv_api::{ETCD_CLUSTER_VERSION, ETCD_VERSION, ErrorKind, internal::peer_server::PeerServer};
+use serde_json::json;
+use tonic::service::Routes;
+
+use crate::{
+    gateway::Gateway,
+    metrics,
+    peer::Answering,
+    serve::{Body, Handler, full, grpc, is_grpc},
+    server::Core,
+    v2,
+};
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// A reply with a body of this type.
+pub(crate) fn reply(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+fn not_found() -> Response<Body> {
+    reply(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+}
+
+/// A request read whole.
+pub(crate) struct Whole {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+pub(crate) async fn whole(request: Request<Incoming>, most: usize) -> Result<Whole, Response<Body>> {
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(body, most).collect().await.map_err(|_| {
+        reply(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "text/plain",
+            "the request is larger than --max-request-bytes allows\n",
+        )
+    })?;
+    Ok(Whole {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+    })
+}
+
+/// Where clients come in.
+#[derive(Clone)]
+pub(crate) struct ClientPort {
+    pub(crate) core: Arc<Core>,
+    pub(crate) routes: Routes,
+    pub(crate) gateway: Arc<Gateway>,
+}
+
+impl Handler for ClientPort {
+    fn handle(&self, request: Request<Incoming>) -> Answer {
+        if is_grpc(&request) {
+            return Box::pin(grpc(self.routes.clone(), request));
+        }
+        let (core, gateway) = (self.core.clone(), self.gateway.clone());
+        Box::pin(async move {
+            let path = request.uri().path().to_owned();
+            if let Some(answer) = plain(&core, &path, request.uri().query().unwrap_or("")).await {
+                return answer;
+            }
+            let most = core.config.max_request_bytes * 2;
+            let request = match whole(request, most).await {
+                Ok(request) => request,
+                Err(refusal) => return refusal,
+            };
+            if ["/v3/", "/v3beta/", "/v3alpha/"].iter().any(|prefix| path.starts_with(prefix)) {
+                return gateway.answer(request).await;
+            }
+            if core.config.enable_v2 && (path.starts_with("/v2/") || path == "/new" || v2::is_token(&path)) {
+                return v2::answer(core, request).await;
+            }
+            not_found()
+        })
+    }
+}
+
+/// A port for metrics and health only.
+#[derive(Clone)]
+pub(crate) struct MetricsPort(pub(crate) Arc<Core>);
+
+impl Handler for MetricsPort {
+    fn handle(&self, request: Request<Incoming>) -> Answer {
+        let core = self.0.clone();
+        Box::pin(async move {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            plain(&core, request.uri().path(), &query).await.unwrap_or_else(not_found)
+        })
+    }
+}
+
+/// Where members come in. It answers the list of members once there is a core.
+#[derive(Clone)]
+pub(crate) struct PeerPort {
+    routes: Routes,
+    core: Arc<OnceLock<Arc<Core>>>,
+}
+
+impl PeerPort {
+    pub(crate) fn new(answering: Answering) -> Self {
+        let server = PeerServer::new(answering);
+        let server = server.max_decoding_message_size(256 << 20).max_encoding_message_size(256 << 20);
+        Self { routes: Routes::new(server), core: Arc::default() }
+    }
+
+    pub(crate) fn serve(&self, core: Arc<Core>) {
+        let _ = self.core.set(core);
+    }
+}
+
+impl Handler for PeerPort {
+    fn handle(&self, request: Request<Incoming>) -> Answer {
+        if is_grpc(&request) {
+            return Box::pin(grpc(self.routes.clone(), request));
+        }
+        let core = self.core.clone();
+        Box::pin(async move {
+            let Some(core) = core.get() else {
+                return reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "starting\n");
+            };
+            match request.uri().path() {
+                "/members" => members(core),
+                "/version" => version(),
+                _ => not_found(),
+            }
+        })
+    }
+}
+
+fn members(core: &Core) -> Response<Body> {
+    let members = core.node.view().members().unwrap_or_default();
+    let listed: Vec<_> = members
+        .into_iter()
+        .map(|m| json!({"id": m.id, "peerURLs": m.peer_ur_ls, "name": m.name, "clientURLs": m.client_ur_ls, "isLearner": m.is_learner}))
+        .collect();
+    let mut response = reply(StatusCode::OK, "application/json", json!(listed).to_string());
+    if let Ok(id) = format!("{:x}", core.cluster_id).parse() {
+        response.headers_mut().insert("x-etcd-cluster-id", id);
+    }
+    response
+}
+
+fn version() -> Response<Body> {
+    let text = json!({"etcdserver": ETCD_VERSION, "etcdcluster": ETCD_CLUSTER_VERSION}).to_string();
+    reply(StatusCode::OK, "application/json", text)
+}
+
+async fn plain(core: &Core, path: &str, query: &str) -> Option<Response<Body>> {
+    Some(match path {
+        "/health" => health(core, query.contains("serializable=true")).await,
+        "/livez" => checks(&[("serializable_read", Ok(()))]),
+        "/readyz" => {
+            let read = core.view(false).await.map(drop);
+            checks(&[("data_corruption", Ok(())), ("serializable_read", Ok(())), ("linearizable_read", read)])
+        }
+        "/version" => version(),
+        "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::text(core)),
+        _ => return None,
+    })
+}
+
+async fn health(core: &Core, serializable: bool) -> Response<Body> {
+    let alarms = core.node.view().alarms().unwrap_or_default();
+    let reason = match (alarms.is_empty(), core.view(serializable).await) {
+        (false, _) => Some("ALARM NOSPACE".to_owned()),
+        (true, Err(_)) if core.node.status().leader.is_none() => Some("RAFT NO LEADER".to_owned()),
+        (true, Err(kind)) => Some(format!("QGET ERROR:{kind}")),
+        (true, Ok(_)) => None,
+    };
+    match reason {
+        None => {
+            reply(StatusCode::OK, "application/json", json!({"health": "true", "reason": ""}).to_string())
+        }
+        Some(reason) => {
+            let text = json!({"health": "false", "reason": reason}).to_string();
+            reply(StatusCode::SERVICE_UNAVAILABLE, "application/json", text)
+        }
+    }
+}
+
+fn checks(checks: &[(&str, Result<(), ErrorKind>)]) -> Response<Body> {
+    let mut text = String::new();
+    let mut good = true;
+    for (name, result) in checks {
+        match result {
+            Ok(()) => text.push_str(&format!("[+]{name} ok\n")),
+            Err(kind) => {
+                good = false;
+                text.push_str(&format!("[-]{name} failed: {kind}\n"));
+            }
+        }
+    }
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply(status, "text/plain; charset=utf-8", if good { "ok\n".to_owned() } else { text })
+}

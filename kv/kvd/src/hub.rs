@@ -1,0 +1,383 @@
+//! Feeding watches. One task reads each change once and hands it to the watches it concerns.
+//!
+//! A watch is *synced* when it has everything up to where the hub is; it then gets changes as they come. It is
+//! *behind* when it starts in the past, or its stream did not take a response in time; it is then fed from history,
+//! a piece at a time, until it is synced again. So a slow client costs no memory and holds nobody up, and nothing is
+//! lost or told twice: each watch has its own next revision.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kv_api::{
+    KeyRange,
+    etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchResponse, watch_create_request::FilterType},
+    mvccpb::{Event, event::EventType},
+};
+use kv_core::{Change, Space, View};
+use kv_raft::Node;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval},
+};
+use tonic::Status;
+
+/// Changes read from history at a time, for all or for one watch.
+const PIECE: usize = 1000;
+/// How often a quiet watch that asked for it is told that it is up to date.
+const PROGRESS_EVERY: Duration = Duration::from_secs(600);
+
+pub(crate) type Out = mpsc::Sender<Result<WatchResponse, Status>>;
+
+/// What streams ask of the hub.
+pub(crate) enum Ask {
+    Create { stream: u64, request: WatchCreateRequest, out: Out },
+    Cancel { stream: u64, watch_id: i64 },
+    Progress { stream: u64, out: Out },
+    Close { stream: u64 },
+}
+
+/// The way to the hub.
+#[derive(Clone)]
+pub(crate) struct HubHandle(pub(crate) mpsc::Sender<Ask>);
+
+struct Watch {
+    stream: u64,
+    watch_id: i64,
+    keys: KeyRange,
+    puts: bool,
+    deletes: bool,
+    prev_kv: bool,
+    progress: bool,
+    /// First revision not told yet.
+    next: i64,
+    out: Out,
+    told_at: Instant,
+}
+
+impl Watch {
+    fn wants(&self, change: &Change) -> bool {
+        let kind = match change.event.r#type() {
+            EventType::Put => self.puts,
+            EventType::Delete => self.deletes,
+        };
+        kind && change.space == Space::V3
+            && change.revision() >= self.next
+            && self.keys.contains(change.key())
+    }
+}
+
+#[derive(Default)]
+struct Hub {
+    watches: HashMap<u64, Watch>,
+    next_watch: u64,
+    by_id: BTreeMap<(u64, i64), u64>,
+    /// Synced watches of one key, and of ranges.
+    by_key: HashMap<Bytes, BTreeSet<u64>>,
+    ranges: BTreeSet<u64>,
+    behind: BTreeSet<u64>,
+    /// First revision the hub has not handed out.
+    next: i64,
+    cluster_id: u64,
+    member_id: u64,
+}
+
+/// Runs as long as the member does.
+pub(crate) async fn run(node: Node, cluster_id: u64, mut asks: mpsc::Receiver<Ask>) {
+    let mut applied = node.applied();
+    let mut tick = interval(Duration::from_millis(20));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let next = node.view().revision() + 1;
+    let mut hub = Hub { next, cluster_id, member_id: node.id(), ..Hub::default() };
+    let mut progressed = Instant::now();
+    loop {
+        tokio::select! {
+            changed = applied.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                hub.advance(&node.view());
+            }
+            ask = asks.recv() => match ask {
+                Some(ask) => hub.take(ask, &node.view()),
+                None => return,
+            },
+            _ = tick.tick() => {
+                hub.feed_behind(&node.view());
+                if progressed.elapsed() > Duration::from_secs(1) {
+                    progressed = Instant::now();
+                    hub.tell_progress();
+                }
+            }
+        }
+    }
+}
+
+impl Hub {
+    fn header(&self, revision: i64) -> Option<ResponseHeader> {
+        Some(ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision,
+            raft_term: 0,
+        })
+    }
+
+    /// Hands out everything up to the view.
+    fn advance(&mut self, view: &View) {
+        if self.watches.is_empty() {
+            self.next = self.next.max(view.revision() + 1);
+            return;
+        }
+        while self.next <= view.revision() {
+            if self.next < view.compacted() {
+                // History went faster than the hub: each watch finds out for itself what it missed.
+                for id in self.watches.keys().copied().collect::<Vec<_>>() {
+                    self.unlist(id);
+                    self.behind.insert(id);
+                    if let Some(watch) = self.watches.get_mut(&id) {
+                        watch.next = watch.next.max(self.next);
+                    }
+                }
+                self.next = view.revision() + 1;
+                return;
+            }
+            let Ok((changes, next)) = view.changes(self.next, PIECE) else {
+                tracing::error!("could not read history for watches");
+                return;
+            };
+            self.hand_out(&changes, next, view);
+            self.next = next;
+        }
+    }
+
+    fn hand_out(&mut self, changes: &[Change], next: i64, view: &View) {
+        let mut told: BTreeMap<u64, Vec<&Change>> = BTreeMap::new();
+        for change in changes {
+            let exact = self.by_key.get(change.key()).into_iter().flatten();
+            for id in exact.chain(&self.ranges) {
+                if self.watches.get(id).is_some_and(|watch| watch.wants(change)) {
+                    told.entry(*id).or_default().push(change);
+                }
+            }
+        }
+        let header = self.header(next - 1);
+        let mut before = HashMap::new();
+        for (id, changes) in told {
+            let Some(watch) = self.watches.get_mut(&id) else { continue };
+            let events = events(&changes, watch.prev_kv, view, &mut before);
+            let response = WatchResponse { header, watch_id: watch.watch_id, events, ..Default::default() };
+            match watch.out.try_send(Ok(response)) {
+                Ok(()) => (watch.next, watch.told_at) = (next, Instant::now()),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    watch.next = watch.next.max(self.next);
+                    self.unlist(id);
+                    self.behind.insert(id);
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => self.remove(id),
+            }
+        }
+    }
+
+    fn take(&mut self, ask: Ask, view: &View) {
+        match ask {
+            Ask::Create { stream, request, out } => self.create(stream, request, out, view),
+            Ask::Cancel { stream, watch_id } => {
+                let Some(id) = self.by_id.get(&(stream, watch_id)).copied() else { return };
+                let header = self.header(self.next - 1);
+                let response = WatchResponse { header, watch_id, canceled: true, ..Default::default() };
+                if let Some(watch) = self.watches.get(&id) {
+                    let _ = watch.out.try_send(Ok(response));
+                }
+                self.remove(id);
+            }
+            Ask::Progress { stream, out } => {
+                self.advance(view);
+                let synced = self.by_id.range((stream, i64::MIN)..=(stream, i64::MAX));
+                if synced.into_iter().all(|(_, id)| !self.behind.contains(id)) {
+                    let header = self.header(self.next - 1);
+                    let _ = out.try_send(Ok(WatchResponse { header, watch_id: -1, ..Default::default() }));
+                }
+            }
+            Ask::Close { stream } => {
+                let all = self.by_id.range((stream, i64::MIN)..=(stream, i64::MAX));
+                for id in all.map(|(_, id)| *id).collect::<Vec<_>>() {
+                    self.remove(id);
+                }
+            }
+        }
+    }
+
+    fn create(&mut self, stream: u64, request: WatchCreateRequest, out: Out, view: &View) {
+        self.advance(view);
+        let header = self.header(view.revision());
+        let taken: BTreeSet<i64> = self
+            .by_id
+            .range((stream, i64::MIN)..=(stream, i64::MAX))
+            .map(|((_, watch_id), _)| *watch_id)
+            .collect();
+        let refuse = |watch_id: i64, cancel_reason: &str| {
+            let cancel_reason = cancel_reason.to_owned();
+            let refused = WatchResponse {
+                header,
+                watch_id,
+                created: true,
+                canceled: true,
+                cancel_reason,
+                ..Default::default()
+            };
+            let _ = out.try_send(Ok(refused));
+        };
+        let watch_id = if request.watch_id != 0 {
+            if taken.contains(&request.watch_id) {
+                return refuse(-1, "mvcc: duplicate watch ID provided on the WatchStream");
+            }
+            request.watch_id
+        } else {
+            (0..).find(|id| !taken.contains(id)).expect("ids do not run out")
+        };
+        let key = if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key };
+        let keys = KeyRange::new(&key, &request.range_end);
+        if let KeyRange::Half(start, end) = &keys
+            && start >= end
+        {
+            return refuse(-1, "mvcc: watcher range is invalid");
+        }
+        let filtered = |kind: FilterType| request.filters.contains(&(kind as i32));
+        let start = request.start_revision;
+        let next = if start > 0 { start } else { view.revision() + 1 };
+        let created = WatchResponse { header, watch_id, created: true, ..Default::default() };
+        if out.try_send(Ok(created)).is_err() {
+            return;
+        }
+        let watch = Watch {
+            stream,
+            watch_id,
+            keys,
+            puts: !filtered(FilterType::Noput),
+            deletes: !filtered(FilterType::Nodelete),
+            prev_kv: request.prev_kv,
+            progress: request.progress_notify,
+            next,
+            out,
+            told_at: Instant::now(),
+        };
+        self.next_watch += 1;
+        let id = self.next_watch;
+        self.by_id.insert((stream, watch_id), id);
+        self.watches.insert(id, watch);
+        if next < self.next {
+            self.behind.insert(id);
+            self.feed(id, view);
+        } else {
+            self.list(id);
+        }
+    }
+
+    fn list(&mut self, id: u64) {
+        match self.watches.get(&id).map(|watch| &watch.keys) {
+            Some(KeyRange::One(key)) => {
+                self.by_key.entry(key.clone()).or_default().insert(id);
+            }
+            Some(_) => {
+                self.ranges.insert(id);
+            }
+            None => {}
+        }
+    }
+
+    fn unlist(&mut self, id: u64) {
+        self.ranges.remove(&id);
+        if let Some(KeyRange::One(key)) = self.watches.get(&id).map(|watch| &watch.keys)
+            && let Some(ids) = self.by_key.get_mut(key)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_key.remove(key);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.unlist(id);
+        self.behind.remove(&id);
+        if let Some(watch) = self.watches.remove(&id) {
+            self.by_id.remove(&(watch.stream, watch.watch_id));
+        }
+    }
+
+    fn feed_behind(&mut self, view: &View) {
+        self.advance(view);
+        for id in self.behind.iter().copied().collect::<Vec<_>>() {
+            self.feed(id, view);
+        }
+    }
+
+    /// Gives a watch that is behind its next piece of history.
+    fn feed(&mut self, id: u64, view: &View) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        if watch.out.capacity() == 0 {
+            return;
+        }
+        if watch.next < view.compacted() {
+            let compact_revision = view.compacted();
+            let (watch_id, out) = (watch.watch_id, watch.out.clone());
+            let header = self.header(view.revision());
+            let gone =
+                WatchResponse { header, watch_id, canceled: true, compact_revision, ..Default::default() };
+            let _ = out.try_send(Ok(gone));
+            return self.remove(id);
+        }
+        let Ok((changes, next)) = view.changes(watch.next, PIECE) else { return };
+        let concerned: Vec<&Change> = changes.iter().filter(|change| watch.wants(change)).collect();
+        let header = Some(ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision: view.revision(),
+            raft_term: 0,
+        });
+        if !concerned.is_empty() {
+            let events = events(&concerned, watch.prev_kv, view, &mut HashMap::new());
+            let response = WatchResponse { header, watch_id: watch.watch_id, events, ..Default::default() };
+            if watch.out.try_send(Ok(response)).is_err() {
+                return;
+            }
+            watch.told_at = Instant::now();
+        }
+        watch.next = next;
+        if next >= self.next {
+            self.behind.remove(&id);
+            self.list(id);
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let header = self.header(self.next - 1);
+        for (id, watch) in &mut self.watches {
+            if watch.progress && !self.behind.contains(id) && watch.told_at.elapsed() >= PROGRESS_EVERY {
+                watch.told_at = Instant::now();
+                let watch_id = watch.watch_id;
+                let _ = watch.out.try_send(Ok(WatchResponse { header, watch_id, ..Default::default() }));
+            }
+        }
+    }
+}
+
+type Before = HashMap<(Bytes, i64), Arc<Option<kv_api::mvccpb::KeyValue>>>;
+
+fn events(changes: &[&Change], prev_kv: bool, view: &View, before: &mut Before) -> Vec<Event> {
+    let with_previous = |change: &&Change| {
+        let mut event = change.event.clone();
+        if prev_kv {
+            let at = (change.key().clone(), change.revision());
+            let previous =
+                before.entry(at).or_insert_with(|| Arc::new(view.before(change).unwrap_or_default()));
+            event.prev_kv.clone_from(previous);
+        }
+        event
+    };
+    changes.iter().map(with_previous).collect()
+}

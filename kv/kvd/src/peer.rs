@@ -1,0 +1,223 @@
+//! The wire between members: gRPC on the peer URLs. Calls carry the cluster's id and the members' own, so that a
+//! stray member of another cluster, or one under a reused address, is refused.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kv_api::internal::{
+    PeerCall, PeerReply, SnapshotChunk, peer_call::Kind, peer_client::PeerClient, peer_server,
+};
+use kv_core::View;
+use kv_raft::{BoxFuture, Node, Peer, Transport, image};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
+
+use crate::{config::TlsFiles, lessor::Lessor};
+
+const LARGEST_MESSAGE: usize = 256 << 20;
+
+/// Calls other members.
+pub(crate) struct Wire {
+    cluster_id: u64,
+    member_id: u64,
+    config: kv_client::Config,
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        cluster_id: u64,
+        member_id: u64,
+        tls: &TlsFiles,
+    ) -> Result<Self, kv_client::ConfigError> {
+        let mut config = kv_client::Config::new(Vec::<String>::new());
+        config.connect_timeout = Duration::from_secs(1);
+        config.tls = client_tls(tls)?;
+        Ok(Self { cluster_id, member_id, config, channels: Mutex::default() })
+    }
+
+    fn channel(&self, url: &str) -> io::Result<Channel> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(url) {
+            return Ok(channel.clone());
+        }
+        let channel = kv_client::connect::channel(url, &self.config).map_err(io::Error::other)?;
+        channels.insert(url.to_owned(), channel.clone());
+        Ok(channel)
+    }
+
+    fn client(&self, peer: &Peer) -> io::Result<(String, PeerClient<Channel>)> {
+        let url = peer.urls.first().ok_or_else(|| io::Error::other("the member has no peer URL"))?;
+        let client = PeerClient::new(self.channel(url)?);
+        Ok((
+            url.clone(),
+            client.max_decoding_message_size(LARGEST_MESSAGE).max_encoding_message_size(LARGEST_MESSAGE),
+        ))
+    }
+
+    /// A connection that failed is not used again: the peer may have restarted elsewhere.
+    fn forget(&self, url: &str) {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
+    }
+}
+
+pub(crate) fn client_tls(tls: &TlsFiles) -> Result<Option<kv_client::Tls>, kv_client::ConfigError> {
+    let path = |path: &Option<std::path::PathBuf>| path.clone();
+    match path(&tls.ca) {
+        Some(ca) => {
+            let (cert, key) = (path(&tls.cert), path(&tls.key));
+            kv_client::Tls::from_files(&ca, cert.as_deref().map(Path::new), key.as_deref().map(Path::new))
+                .map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+impl Transport for Wire {
+    fn call<'a>(
+        &'a self,
+        to: u64,
+        peer: &'a Peer,
+        kind: Kind,
+        payload: Bytes,
+        limit: Duration,
+    ) -> BoxFuture<'a, io::Result<Bytes>> {
+        Box::pin(async move {
+            let (url, mut client) = self.client(peer)?;
+            let call = PeerCall {
+                kind: kind.into(),
+                cluster_id: self.cluster_id,
+                to,
+                from: self.member_id,
+                payload,
+            };
+            let reply = match tokio::time::timeout(limit, client.call(call)).await {
+                Ok(Ok(reply)) => reply.into_inner(),
+                Ok(Err(status)) => {
+                    self.forget(&url);
+                    return Err(io::Error::other(status.message().to_owned()));
+                }
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            if reply.error.is_empty() { Ok(reply.payload) } else { Err(io::Error::other(reply.error)) }
+        })
+    }
+
+    fn send_image<'a>(
+        &'a self,
+        to: u64,
+        peer: &'a Peer,
+        head: Bytes,
+        view: View,
+    ) -> BoxFuture<'a, io::Result<Bytes>> {
+        Box::pin(async move {
+            let (url, mut client) = self.client(peer)?;
+            let (sender, receiver) = tokio::sync::mpsc::channel(4);
+            let first = SnapshotChunk { meta: head, cluster_id: self.cluster_id, to, ..Default::default() };
+            let reading = tokio::task::spawn_blocking(move || send_pieces(&sender, first, &view));
+            let chunks = tokio_stream::wrappers::ReceiverStream::new(receiver);
+            let reply = client.install(chunks).await.map_err(|status| {
+                self.forget(&url);
+                io::Error::other(status.message().to_owned())
+            })?;
+            reading.await.map_err(io::Error::other)??;
+            let reply = reply.into_inner();
+            if reply.error.is_empty() { Ok(reply.payload) } else { Err(io::Error::other(reply.error)) }
+        })
+    }
+}
+
+fn send_pieces(
+    sender: &tokio::sync::mpsc::Sender<SnapshotChunk>,
+    first: SnapshotChunk,
+    view: &View,
+) -> io::Result<()> {
+    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+    sender.blocking_send(first).map_err(gone)?;
+    for piece in image::pieces(view)? {
+        let records = piece?;
+        let crc = crc32fast::hash(&records);
+        sender.blocking_send(SnapshotChunk { records, crc, ..Default::default() }).map_err(gone)?;
+    }
+    sender.blocking_send(SnapshotChunk { last: true, ..Default::default() }).map_err(gone)
+}
+
+/// Answers other members.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    pub(crate) cluster_id: u64,
+    pub(crate) member_id: u64,
+    /// Set when the member runs.
+    pub(crate) member: Arc<OnceLock<(Node, Arc<Lessor>)>>,
+}
+
+impl Answering {
+    fn check(&self, cluster_id: u64, to: u64) -> Result<&(Node, Arc<Lessor>), Status> {
+        if cluster_id != self.cluster_id {
+            return Err(kv_api::ErrorKind::ClusterIdMismatch.into());
+        }
+        if to != self.member_id {
+            return Err(Status::failed_precondition("this address belongs to another member now"));
+        }
+        self.member.get().ok_or_else(|| Status::unavailable("this member is starting"))
+    }
+}
+
+#[tonic::async_trait]
+impl peer_server::Peer for Answering {
+    async fn call(&self, request: Request<PeerCall>) -> Result<Response<PeerReply>, Status> {
+        let call = request.into_inner();
+        let (node, lessor) = self.check(call.cluster_id, call.to)?;
+        let answer = match call.kind() {
+            Kind::KeepAlive => lessor.answer_keep_alive(&call.payload).await,
+            Kind::TimeToLive => lessor.answer_time_to_live(&call.payload),
+            Kind::Membership => crate::grpc::cluster::answer_readiness(node, &call.payload),
+            kind => node.answer(kind, call.payload).await,
+        };
+        Ok(Response::new(match answer {
+            Ok(payload) => PeerReply { payload, error: String::new() },
+            Err(error) => PeerReply { payload: Bytes::new(), error },
+        }))
+    }
+
+    async fn install(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<PeerReply>, Status> {
+        let mut chunks = request.into_inner();
+        let first = chunks.message().await?.ok_or_else(|| Status::invalid_argument("an empty stream"))?;
+        let (node, _) = self.check(first.cluster_id, first.to)?;
+        let failed = |error: io::Error| Status::internal(error.to_string());
+        let mut incoming = node.begin_image().map_err(failed)?;
+        loop {
+            let chunk =
+                chunks.message().await?.ok_or_else(|| Status::invalid_argument("the stream broke off"))?;
+            if chunk.last {
+                break;
+            }
+            if crc32fast::hash(&chunk.records) != chunk.crc {
+                return Err(Status::data_loss("a piece of the state was damaged on the way"));
+            }
+            incoming = tokio::task::spawn_blocking(move || {
+                incoming.add(image::pairs(chunk.records)?)?;
+                Ok(incoming)
+            })
+            .await
+            .map_err(|_| Status::internal("storing panicked"))?
+            .map_err(failed)?;
+        }
+        let collected = tokio::task::spawn_blocking(move || incoming.finish())
+            .await
+            .map_err(|_| Status::internal("storing panicked"))?
+            .map_err(failed)?;
+        Ok(Response::new(match node.install_image(first.meta, collected).await {
+            Ok(payload) => PeerReply { payload, error: String::new() },
+            Err(error) => PeerReply { payload: Bytes::new(), error },
+        }))
+    }
+}

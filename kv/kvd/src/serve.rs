@@ -1,0 +1,160 @@
+//! Ports. Each takes gRPC and plain HTTP, over HTTP/1 and HTTP/2, with or without TLS, or a unix socket.
+
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    task::JoinSet,
+};
+
+use crate::{
+    config::TlsFiles,
+    tls::{Acceptor, TlsError},
+};
+
+/// A reply's body, whatever made it.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Answers requests.
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    fn handle(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+}
+
+/// Why a port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("could not listen on {url}")]
+    Bind {
+        url: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("could not offer TLS on {url}")]
+    Tls {
+        url: String,
+        #[source]
+        source: TlsError,
+    },
+}
+
+/// A whole body.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Listens on a URL and serves it with `handler`, in a task of `tasks`.
+pub(crate) async fn listen<H: Handler>(
+    url: &str,
+    files: &TlsFiles,
+    handler: H,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), ListenError> {
+    let bind = |source| ListenError::Bind { url: url.to_owned(), source };
+    if let Some(path) = url.strip_prefix("unix://").or_else(|| url.strip_prefix("unixs://")) {
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path).map_err(bind)?;
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                if let Ok((stream, _)) = listener.accept().await {
+                    connections.spawn(serve(stream, handler.clone()));
+                }
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        return Ok(());
+    }
+    let acceptor = match url.starts_with("https://") {
+        true => Some(Arc::new(
+            Acceptor::new(files).map_err(|source| ListenError::Tls { url: url.into(), source })?,
+        )),
+        false => None,
+    };
+    let listener = TcpListener::bind(address(url).await.map_err(bind)?).await.map_err(bind)?;
+    tasks.spawn(accept(listener, acceptor, handler));
+    Ok(())
+}
+
+async fn address(url: &str) -> io::Result<SocketAddr> {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let (host, port) = rest.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+    let port = port.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = kv_client::resolve::lookup(host).await?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+async fn accept<H: Handler>(listener: TcpListener, acceptor: Option<Arc<Acceptor>>, handler: H) {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (acceptor, handler) = (acceptor.clone(), handler.clone());
+        connections.spawn(async move {
+            match acceptor {
+                None => serve(stream, handler).await,
+                Some(acceptor) => {
+                    let tls = tokio_rustls::TlsAcceptor::from(acceptor.config());
+                    match tokio::time::timeout(Duration::from_secs(10), tls.accept(stream)).await {
+                        Ok(Ok(stream)) => serve(stream, handler).await,
+                        Ok(Err(error)) => tracing::info!(%error, "rejected connection"),
+                        Err(_) => tracing::info!("a client did not finish its handshake"),
+                    }
+                }
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, handler: H) {
+    let service = hyper::service::service_fn(move |request| {
+        let answer = handler.handle(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http2()
+        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(1 << 20)
+        .max_concurrent_streams(100_000)
+        .keep_alive_interval(None);
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Whether a request is gRPC.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Passes a request to gRPC services.
+pub(crate) async fn grpc<B>(mut routes: tonic::service::Routes, request: Request<B>) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    use tower_service::Service as _;
+    let request = request.map(tonic::body::Body::new);
+    match routes.call(request).await {
+        Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(never) => match never {},
+    }
+}
