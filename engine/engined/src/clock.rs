@@ -63,6 +63,22 @@ pub(crate) fn parse_unix(text: &str) -> Option<Nanos> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 
+/// Reads a span as Go writes it: `1h30m`, `1.5s`, `500ms`.
+pub(crate) fn parse_span(text: &str) -> Option<Nanos> {
+    const UNITS: [(&str, f64); 6] =
+        [("ms", 1e6), ("us", 1e3), ("ns", 1.0), ("h", 3.6e12), ("m", 6e10), ("s", 1e9)];
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let (unit, scale) = UNITS.iter().find(|(unit, _)| rest[end..].starts_with(unit))?;
+        total += number * scale;
+        rest = &rest[end + unit.len()..];
+    }
+    (!text.is_empty()).then_some(total as Nanos)
+}
+
 /// A span in words, as in `Up 3 minutes`.
 pub(crate) fn in_words(nanos: Nanos) -> String {
     let seconds = nanos / 1_000_000_000;
@@ -96,6 +112,14 @@ mod tests {
         assert_eq!(parse_unix("12.5"), Some(12_500_000_000));
         assert_eq!(parse_unix("12"), Some(12_000_000_000));
         assert_eq!(parse_unix("x"), None);
+    }
+
+    #[test]
+    fn spans_are_read() {
+        assert_eq!(parse_span("1h30m"), Some(5_400_000_000_000));
+        assert_eq!(parse_span("1.5s"), Some(1_500_000_000));
+        assert_eq!(parse_span("250ms"), Some(250_000_000));
+        assert!(parse_span("").is_none() && parse_span("5").is_none() && parse_span("x").is_none());
     }
 
     #[test]

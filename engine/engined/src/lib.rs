@@ -63,10 +63,11 @@ fn serve(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let stop = signals::Stop::install()?;
         let listeners = listen::open(&config)?;
-        let daemon = Arc::new(daemon::Daemon::open(config)?);
-        let api = Arc::new(api::Api::new(daemon));
+        let daemon = daemon::Daemon::open(config).await?;
+        let api = Arc::new(api::Api::new(daemon.clone()));
         tracing::info!("Daemon has completed initialization");
         listen::serve(listeners, api, stop).await;
+        daemon.stop_serving();
         anyhow::Ok(())
     })?;
     // Requests that still block (a hung file system) are not waited for longer than this.

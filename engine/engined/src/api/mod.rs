@@ -2,8 +2,19 @@
 //!
 //! Paths may start with `/vX.Y`. Names of images contain slashes, so they are matched from their end.
 
+mod build;
 mod call;
+mod containers;
+mod detach;
+mod events;
+mod images;
+mod logs;
+mod progress;
+mod prune;
+mod streams;
 mod system;
+mod transfer;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -34,8 +45,80 @@ impl Api {
             ("GET", ["version"]) => system::version(call).await,
             ("GET", ["info"]) => system::info(d, call).await,
             ("GET", ["plugins"]) => call.ok_json(&[(); 0]).await,
+            (_, ["containers", rest @ ..]) => self.containers(call, method.as_str(), rest).await,
+            (_, ["exec", id, action]) => match (method.as_str(), *action) {
+                ("POST", "start") => streams::exec_start(d, call, id).await,
+                ("POST", "resize") => streams::exec_resize(d, call, id).await,
+                ("GET", "json") => streams::exec_inspect(d, call, id).await,
+                _ => Err(page_not_found()),
+            },
+            (_, ["images", rest @ ..]) => self.images(call, method.as_str(), rest).await,
+            ("GET", ["events"]) => events::events(d, call).await,
+            ("GET", ["system", "df"]) => prune::df(d, call).await,
+            ("GET", ["volumes"]) => volumes::list(d, call).await,
+            ("POST", ["volumes", "create"]) => volumes::create(d, call).await,
+            ("POST", ["volumes", "prune"]) => volumes::prune(d, call).await,
+            ("GET", ["volumes", name]) => volumes::inspect(d, call, name).await,
+            ("DELETE", ["volumes", name]) => volumes::remove(d, call, name).await,
             ("OPTIONS", _) => call.empty(StatusCode::OK).await,
             _ if system::is_swarm(area) => Err(system::swarm(area, &method, &parts)),
+            _ => Err(page_not_found()),
+        }
+    }
+}
+
+impl Api {
+    async fn containers(&self, call: &mut Call<'_>, method: &str, rest: &[&str]) -> Done {
+        let d = &self.daemon;
+        match (method, rest) {
+            ("GET", ["json"]) => containers::list(d, call).await,
+            ("POST", ["prune"]) => prune::containers(d, call).await,
+            ("POST", ["create"]) => containers::create(d, call).await,
+            ("DELETE", [id]) => containers::remove(d, call, id).await,
+            ("GET", [id, "json"]) => containers::inspect(d, call, id).await,
+            ("GET", [id, "logs"]) => logs::logs(d, call, id).await,
+            ("POST", [id, "start"]) => containers::start(d, call, id).await,
+            ("POST", [id, "stop"]) => containers::stop(d, call, id).await,
+            ("POST", [id, "restart"]) => containers::restart(d, call, id).await,
+            ("POST", [id, "kill"]) => containers::kill(d, call, id).await,
+            ("POST", [id, "pause"]) => containers::pause(d, call, id).await,
+            ("POST", [id, "unpause"]) => containers::unpause(d, call, id).await,
+            ("POST", [id, "rename"]) => containers::rename(d, call, id).await,
+            ("POST", [id, "wait"]) => containers::wait(d, call, id).await,
+            ("POST", [id, "attach"]) => streams::attach(d, call, id).await,
+            ("POST", [id, "exec"]) => streams::exec_create(d, call, id).await,
+            ("POST", [id, "resize"]) => streams::resize(d, call, id).await,
+            _ => Err(page_not_found()),
+        }
+    }
+}
+
+impl Api {
+    /// Names of images contain slashes: the action is the last part.
+    async fn images(&self, call: &mut Call<'_>, method: &str, rest: &[&str]) -> Done {
+        let d = &self.daemon;
+        let (name, action) = match rest.split_last() {
+            Some((action, name)) => (call::decode(&name.join("/"), false), *action),
+            None => return Err(page_not_found()),
+        };
+        let whole = call::decode(&rest.join("/"), false);
+        match (method, rest.len(), action) {
+            ("GET", 1, "json") => images::list(d, call).await,
+            ("GET", 1, "get") => {
+                let names = call.query.all("names").map(str::to_owned).collect();
+                transfer::save(d, call, names).await
+            }
+            ("GET", 1, "search") => {
+                Err(Fail::internal("searching registries is not supported: use the registry's own site"))
+            }
+            ("POST", 1, "create") => transfer::create(d, call).await,
+            ("POST", 1, "load") => transfer::load(d, call).await,
+            ("POST", 1, "prune") => images::prune(d, call).await,
+            ("GET", 2.., "json") => images::inspect(d, call, &name).await,
+            ("GET", 2.., "history") => images::history(d, call, &name).await,
+            ("GET", 2.., "get") => transfer::save(d, call, vec![name]).await,
+            ("POST", 2.., "tag") => images::tag(d, call, &name).await,
+            ("DELETE", _, _) => images::remove(d, call, &whole).await,
             _ => Err(page_not_found()),
         }
     }

@@ -1,20 +1,102 @@
 //! The engine behind the API: its containers, images, networks and volumes, and what it knows of the host.
 
+pub(crate) mod attach;
+mod caps;
+pub(crate) mod container;
+mod copy_up;
+pub(crate) mod create;
+mod devices;
+mod durable;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod filters;
+mod health;
 pub(crate) mod host;
 mod info;
+mod inspect;
+pub(crate) mod kill;
+pub(crate) mod list;
+pub(crate) mod logfile;
+mod mounts;
+mod names;
+mod registry;
+mod remove;
+mod restore;
+pub(crate) mod sandbox;
+mod settings;
+mod spec;
+mod start;
+pub(crate) mod usage;
+pub(crate) mod volumes;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use engine_image::Store;
+use engine_runtime::{Runtime, RuntimeConfig, ShimProgram};
 
 use crate::options::Config;
+use exec::ExecSession;
 
 /// One engine.
 pub(crate) struct Daemon {
     pub(crate) config: Config,
     /// Stable over restarts; clients only show it.
     id: String,
+    pub(crate) events: events::Events,
+    pub(crate) containers: registry::Containers,
+    pub(crate) volumes: volumes::Volumes,
+    pub(crate) store: Store,
+    pub(crate) runtime: Runtime,
+    execs: Mutex<BTreeMap<String, Arc<ExecSession>>>,
+    stopping: AtomicBool,
 }
 
 impl Daemon {
-    pub(crate) fn open(config: Config) -> anyhow::Result<Daemon> {
-        let id = host::engine_id(&config.data_root)?;
-        Ok(Daemon { config, id })
+    /// Opens what is on disk and takes over what runs.
+    pub(crate) async fn open(config: Config) -> anyhow::Result<Arc<Daemon>> {
+        let root = &config.data_root;
+        let id = host::engine_id(root)?;
+        std::fs::create_dir_all(root.join("containers"))
+            .context("could not make the folder of containers")?;
+        let store = Store::open(&root.join("image"))
+            .map_err(|e| anyhow::anyhow!("could not open the image store: {}", e.report()))?;
+        let volumes = volumes::Volumes::open(root.join("volumes")).context("could not read the volumes")?;
+        let runtime = Runtime::new(RuntimeConfig {
+            state_dir: config.exec_root.join("shim"),
+            shim: ShimProgram::Sibling,
+            cgroup_parent: config.cgroup_parent.clone().unwrap_or_else(|| "docker".into()),
+        })
+        .map_err(|e| anyhow::anyhow!("could not set up the runtime: {}", error::chain(&e)))?;
+        let daemon = Arc::new(Daemon {
+            id,
+            events: events::Events::default(),
+            containers: registry::Containers::default(),
+            volumes,
+            store,
+            runtime,
+            execs: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            config,
+        });
+        daemon.restore().await?;
+        Ok(daemon)
+    }
+
+    pub(crate) fn container_dir(&self, id: &str) -> PathBuf {
+        self.config.data_root.join("containers").join(id)
+    }
+
+    /// The engine is about to end: nothing is restarted any more.
+    pub(crate) fn stop_serving(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 }

@@ -1,0 +1,155 @@
+//! Containers: create, start, stop and so on; lists and inspection.
+
+use std::sync::Arc;
+
+use engine_api::container::NetworkingConfig;
+use engine_api::host_config::HostConfig;
+use engine_api::lenient;
+use engine_image::RunConfig;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::call::{Call, Done, Fail};
+use crate::daemon::Daemon;
+use crate::daemon::create::CreateRequest;
+use crate::daemon::error::Refusal;
+use crate::daemon::filters::Filters;
+use crate::daemon::list::ListOptions;
+
+impl From<Refusal> for Fail {
+    fn from(refusal: Refusal) -> Fail {
+        Fail::Refused(refusal.status, refusal.message)
+    }
+}
+
+pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let body: Value = call.json().await?;
+    let name = call.query.text("name").to_owned();
+    let request = read_create(name, body)?;
+    let created = d.create(request).await?;
+    let warnings =
+        if call.at_least(25) || !created.warnings.is_empty() { json!(created.warnings) } else { Value::Null };
+    call.reply_json(StatusCode::CREATED, &json!({ "Id": created.container.id, "Warnings": warnings })).await
+}
+
+fn read_create(name: String, body: Value) -> Result<CreateRequest, Fail> {
+    let wrong = |e: serde_json::Error| Fail::bad(format!("invalid JSON: {e}"));
+    let part = |key: &str| body.get(key).cloned().unwrap_or_else(|| json!({}));
+    let mut host: HostConfig = lenient::from_value(part("HostConfig")).map_err(wrong)?;
+    let networking: NetworkingConfig = lenient::from_value(part("NetworkingConfig")).map_err(wrong)?;
+    let mut body = body;
+    if let Some(object) = body.as_object_mut() {
+        object.remove("HostConfig");
+        object.remove("NetworkingConfig");
+    }
+    let config: RunConfig = serde_json::from_value(body).map_err(wrong)?;
+    if host.memory_swappiness == Some(-1) {
+        host.memory_swappiness = None;
+    }
+    Ok(CreateRequest { name, config, host, networking })
+}
+
+pub(super) async fn list(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let limit = call.query.number("limit")?;
+    let options = ListOptions {
+        all: call.query.flag("all"),
+        limit: limit.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
+        size: call.query.flag("size"),
+        filters: Filters::parse(call.query.text("filters"))?,
+    };
+    let lines = d.list(options)?;
+    call.ok_json(&lines).await
+}
+
+pub(super) async fn inspect(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let container = d.containers.find(id)?;
+    let body = d.inspect(&container, call.query.flag("size"), call.version)?;
+    call.ok_json(&body).await
+}
+
+pub(super) async fn start(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let container = d.containers.find(id)?;
+    let started = d.start(&container).await?;
+    call.empty(if started { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED }).await
+}
+
+pub(super) async fn stop(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let container = d.containers.find(id)?;
+    let timeout = call.query.number("t")?;
+    let signal = if call.at_least(42) { call.query.text("signal").to_owned() } else { String::new() };
+    let stopped = d.stop(&container, timeout, &signal).await?;
+    call.empty(if stopped { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED }).await
+}
+
+pub(super) async fn restart(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let container = d.containers.find(id)?;
+    let timeout = call.query.number("t")?;
+    let signal = if call.at_least(42) { call.query.text("signal").to_owned() } else { String::new() };
+    d.restart(&container, timeout, &signal).await?;
+    call.empty(StatusCode::NO_CONTENT).await
+}
+
+pub(super) async fn kill(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let signal = call.query.text("signal").to_owned();
+    let container = d.containers.find(id)?;
+    d.kill(&container, &signal).await?;
+    call.empty(StatusCode::NO_CONTENT).await
+}
+
+pub(super) async fn pause(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    d.pause(&*d.containers.find(id)?).await?;
+    call.empty(StatusCode::NO_CONTENT).await
+}
+
+pub(super) async fn unpause(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    d.unpause(&*d.containers.find(id)?).await?;
+    call.empty(StatusCode::NO_CONTENT).await
+}
+
+pub(super) async fn rename(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let name = call.query.text("name").to_owned();
+    let container = d.containers.find(id)?;
+    d.rename(&container, &name).await?;
+    call.empty(StatusCode::NO_CONTENT).await
+}
+
+pub(super) async fn remove(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let (force, volumes) = (call.query.flag("force"), call.query.flag("v"));
+    let container = d.containers.find(id)?;
+    d.remove(&container, force, volumes).await?;
+    call.empty(StatusCode::NO_CONTENT).await
+}
+
+/// The condition holds from when the headers are out, so a client that has them may start the container.
+pub(super) async fn wait(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    let container = d.containers.find(id)?;
+    let condition = call.query.text("condition").to_owned();
+    let mut phase = container.phase.subscribe();
+    let exits = phase.borrow().exits;
+    let done = move |p: &crate::daemon::container::Phase| match condition.as_str() {
+        "" | "not-running" => !p.running || p.exits > exits,
+        "next-exit" => p.exits > exits || p.removed,
+        "removed" => p.removed || p.removal_error.is_some(),
+        _ => true,
+    };
+    if !matches!(call.query.text("condition"), "" | "not-running" | "next-exit" | "removed") {
+        return Err(Fail::bad(format!("invalid condition: {:?}", call.query.text("condition"))));
+    }
+    let mut reply = call.ex.stream(StatusCode::OK, "application/json").await?;
+    let ended = tokio::select! {
+        ended = phase.wait_for(done) => ended.map(|p| p.clone()).unwrap_or_default(),
+        () = reply.closed() => return Ok(()),
+    };
+    let error = ended.removal_error.clone().or(Some(ended.error.clone()).filter(|e| !e.is_empty()));
+    let error = error.map_or(Value::Null, |message| json!({ "Message": message }));
+    let mut body = json!({ "StatusCode": ended.exit_code });
+    if call_wants_error(&error) {
+        body["Error"] = error;
+    }
+    reply.send(format!("{body}\n").as_bytes()).await?;
+    Ok(reply.end().await?)
+}
+
+fn call_wants_error(error: &Value) -> bool {
+    !error.is_null()
+}

@@ -1,0 +1,120 @@
+//! Images on their way in and out: load, save, import, pull, push.
+
+use std::sync::Arc;
+
+use engine_image::pipe::{pipe, pipe_out};
+use engine_image::{ImportOptions, Sink};
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+
+use super::call::{Call, Done, Fail};
+use super::images::tell;
+use super::progress;
+use crate::daemon::Daemon;
+use crate::daemon::error::Refusal;
+
+/// Bodies are handed on in pieces of this size.
+const PIECE: usize = 256 * 1024;
+
+/// The request's body for code that blocks. Ends broken if the client goes away in the middle.
+pub(super) async fn body_pipe(call: &mut Call<'_>) -> Result<engine_image::pipe::PipeReader, Fail> {
+    let (sender, reader) = pipe();
+    let Some(mut body) = call.ex.take_body().await? else { return Err(Fail::bad("the request has no body")) };
+    // Ends with the body, or when the reader is dropped.
+    tokio::spawn(async move {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match body.read(&mut buffer).await {
+                Ok(0) => return sender.finish().await,
+                Ok(n) if sender.send(bytes::Bytes::copy_from_slice(&buffer[..n])).await => {}
+                // What nobody wants is read away, so that the client gets its answer.
+                Ok(_) => {
+                    // The connection may break meanwhile.
+                    let _ = tokio::io::copy(&mut body, &mut tokio::io::sink()).await;
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    });
+    Ok(reader)
+}
+
+pub(super) async fn load(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let quiet = call.query.flag_or("quiet", true);
+    let archive = body_pipe(call).await?;
+    let d = d.clone();
+    progress::stream(call, false, |sink| async move {
+        let loading = d.clone();
+        let work = move || loading.store.load(archive, quiet, &*sink).map_err(Refusal::from);
+        let ids = tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))??;
+        for id in ids {
+            tell(&d, "load", &id, &id.to_string());
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub(super) async fn save(d: &Arc<Daemon>, call: &mut Call<'_>, names: Vec<String>) -> Done {
+    let items = d.store.plan_save(&names)?;
+    let (mut out, mut pieces) = pipe_out();
+    let store = d.store.clone();
+    let ids: Vec<_> = names.iter().filter_map(|n| d.store.lookup(n).ok()).map(|i| i.id).collect();
+    // Ends with the archive, or when the receiver is dropped.
+    tokio::task::spawn_blocking(move || match store.save(&items, &mut out) {
+        Ok(()) => {}
+        Err(error) => out.fail(std::io::Error::other(error.report())),
+    });
+    for id in ids {
+        tell(d, "save", &id, &id.to_string());
+    }
+    let mut reply = call.ex.stream(StatusCode::OK, "application/x-tar").await?;
+    while let Some(piece) = pieces.recv().await {
+        // A failure cuts the reply, so that the client does not take it for whole.
+        reply.send(&piece?).await?;
+    }
+    Ok(reply.end().await?)
+}
+
+pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    if !call.query.text("fromImage").is_empty() {
+        return pull(d, call).await;
+    }
+    match call.query.text("fromSrc") {
+        "" => Err(Fail::bad("name or fromSrc must be given")),
+        "-" => import(d, call).await,
+        _ => Err(Fail::bad("importing from a URL is not supported: fetch it and pipe it to docker import -")),
+    }
+}
+
+async fn import(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let (repo, tag) = (call.query.text("repo").to_owned(), call.query.text("tag").to_owned());
+    let reference = match repo.as_str() {
+        "" => None,
+        repo => Some(
+            engine_image::reference::with_optional_tag(repo, &tag).map_err(engine_image::ImageError::from)?,
+        ),
+    };
+    let changes: Vec<String> = call.query.all("changes").map(str::to_owned).collect();
+    let config = super::build::apply_changes(engine_image::RunConfig::default(), &changes)?;
+    let message = call.query.get("message").map_or_else(|| "Imported from -".to_owned(), str::to_owned);
+    let options = ImportOptions { reference: reference.clone(), comment: message, config, platform: None };
+    let tree = body_pipe(call).await?;
+    let d = d.clone();
+    progress::stream(call, false, |sink| async move {
+        let importing = d.clone();
+        let work = move || importing.store.import(tree, &options, &*sink as &dyn Sink).map_err(Refusal::from);
+        let id = tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))??;
+        if let Some(reference) = reference {
+            tell(&d, "tag", &id, &reference.familiar_name());
+        }
+        tell(&d, "import", &id, &id.to_string());
+        Ok(())
+    })
+    .await
+}
+
+async fn pull(_d: &Arc<Daemon>, _call: &mut Call<'_>) -> Done {
+    Err(Fail::internal("pulling is not there yet"))
+}

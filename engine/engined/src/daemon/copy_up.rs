@@ -1,0 +1,73 @@
+//! Filling a new volume with what the image has at its place.
+
+use std::io::BufReader;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use engine_image::archive::{ExtractOptions, NoWatch, PackMode, Reader, Writer, extract, pack};
+use engine_image::dirfd;
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::Daemon;
+use super::container::Mounted;
+use super::error::{Refusal, Result};
+
+impl Daemon {
+    /// Copies into a volume that is empty; anything in it stays as it is.
+    pub(crate) fn copy_up(&self, id: &str, mount: &Mounted) -> Result<()> {
+        let wrong = |error: std::io::Error| {
+            Refusal::internal(format!(
+                "failed to copy the image's {} into volume {}: {error}",
+                mount.target, mount.name
+            ))
+        };
+        let is_empty = std::fs::read_dir(&mount.source).map_err(wrong)?.next().is_none();
+        let Some(writable) = self.store.writable(id).filter(|_| is_empty) else { return Ok(()) };
+        let root = self.store.view(&writable)?;
+        let inside = Path::new(mount.target.trim_start_matches('/'));
+        let Ok(source) = dirfd::open_folder_in(root.as_fd(), inside) else { return Ok(()) };
+        copy_tree(source, &mount.source).map_err(wrong)
+    }
+}
+
+fn copy_tree(source: OwnedFd, target: &Path) -> std::io::Result<()> {
+    let target =
+        rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let (reader, writer) = std::io::pipe()?;
+    std::thread::scope(|scope| {
+        let from = source.as_fd();
+        let packer = scope.spawn(move || {
+            let mut out = Writer::new(writer);
+            pack(from, PackMode::Tree, &mut out)?;
+            out.finish().map(drop)
+        });
+        let mut tar = Reader::new(BufReader::new(reader), NoWatch);
+        let extracted = extract(target.as_fd(), &mut tar, &ExtractOptions::default());
+        drop(tar);
+        let packed = packer.join().map_err(|_| std::io::Error::other("the packer panicked"))?;
+        extracted.and(packed)
+    })?;
+    // The folder itself takes the owner and mode of the image's.
+    let stat = rustix::fs::fstat(&source)?;
+    let owner = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(&target, "", Some(owner.0), Some(owner.1), AtFlags::EMPTY_PATH)?;
+    Ok(rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o7777))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_are_copied_with_links() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(from.path().join("d")).unwrap();
+        std::fs::write(from.path().join("d/f"), "hi").unwrap();
+        std::os::unix::fs::symlink("/nowhere", from.path().join("l")).unwrap();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let source = rustix::fs::open(from.path(), flags, Mode::empty()).unwrap();
+        copy_tree(source, to.path()).unwrap();
+        assert_eq!(std::fs::read(to.path().join("d/f")).unwrap(), b"hi");
+        assert_eq!(std::fs::read_link(to.path().join("l")).unwrap(), Path::new("/nowhere"));
+    }
+}

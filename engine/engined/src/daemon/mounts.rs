@@ -1,0 +1,299 @@
+//! What a container gets mounted: `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's `VOLUME`s.
+//!
+//! Plans only; nothing is made or mounted here.
+
+use std::collections::BTreeSet;
+
+use engine_api::host_config::{HostConfig, Mount};
+
+use super::container::Mounted;
+use super::names;
+
+/// A mount that wants a volume made: its labels and options are in the request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Planned {
+    pub(crate) mount: Mounted,
+    pub(crate) labels: Option<std::collections::BTreeMap<String, String>>,
+    pub(crate) options: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// Mounts in the order in which Docker decides; later ones must not be at the place of an earlier one.
+pub(crate) fn plan<'a>(
+    host: &HostConfig,
+    declared: impl Iterator<Item = &'a String>,
+    inherited: Vec<Mounted>,
+) -> Result<Vec<Planned>, String> {
+    let mut planned: Vec<Planned> =
+        inherited.into_iter().map(|mount| Planned { mount, ..Planned::default() }).collect();
+    let mut own = BTreeSet::new();
+    let mut add = |planned: &mut Vec<Planned>, new: Planned| {
+        if !own.insert(new.mount.target.clone()) {
+            return Err(format!("Duplicate mount point: {}", new.mount.target));
+        }
+        planned.retain(|p| p.mount.target != new.mount.target);
+        planned.push(new);
+        Ok(())
+    };
+    for bind in host.binds.iter().flatten() {
+        add(&mut planned, Planned { mount: parse_bind(bind)?, ..Planned::default() })?;
+    }
+    for mount in host.mounts.iter().flatten() {
+        add(&mut planned, from_mount(mount)?)?;
+    }
+    for (target, data) in host.tmpfs.iter().flatten() {
+        let mount = Mounted {
+            kind: "tmpfs".into(),
+            target: clean_target(target, target)?,
+            rw: true,
+            data: tmpfs_data(data)?,
+            hidden: true,
+            ..Mounted::default()
+        };
+        add(&mut planned, Planned { mount, ..Planned::default() })?;
+    }
+    for target in declared {
+        let target = clean_target(target, target)?;
+        if !planned.iter().any(|p| p.mount.target == target) {
+            let mount =
+                Mounted { kind: "volume".into(), target, rw: true, anonymous: true, ..Mounted::default() };
+            planned.push(Planned { mount, ..Planned::default() });
+        }
+    }
+    Ok(planned)
+}
+
+fn invalid(spec: &str) -> String {
+    format!("invalid volume specification: '{spec}'")
+}
+
+/// `source:target[:options]`, `target`; a source that is no path is a volume's name.
+pub(crate) fn parse_bind(spec: &str) -> Result<Mounted, String> {
+    let parts: Vec<&str> = spec.split(':').collect();
+    let (source, target, mode) = match parts.as_slice() {
+        [target] => ("", *target, ""),
+        [source, target] => (*source, *target, ""),
+        [source, target, mode] => (*source, *target, *mode),
+        _ => return Err(invalid(spec)),
+    };
+    if target.is_empty() || (parts.len() > 1 && source.is_empty()) {
+        return Err(invalid(spec));
+    }
+    let mut mount =
+        Mounted { target: clean_target(target, spec)?, mode: mode.into(), rw: true, ..Mounted::default() };
+    if source.starts_with('/') {
+        mount.kind = "bind".into();
+        mount.source = clean(source).into();
+        mount.propagation = "rprivate".into();
+        mount.create_source = true;
+    } else {
+        mount.kind = "volume".into();
+        mount.anonymous = source.is_empty();
+        if !source.is_empty() && !names::is_valid(source) {
+            return Err(format!(
+                "invalid volume specification: '{spec}': \"{source}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+            ));
+        }
+        mount.name = source.into();
+        if mode.is_empty() && !source.is_empty() {
+            mount.mode = "z".into();
+        }
+    }
+    apply_mode(&mut mount, mode)?;
+    Ok(mount)
+}
+
+fn apply_mode(mount: &mut Mounted, mode: &str) -> Result<(), String> {
+    let is_bind = mount.kind == "bind";
+    for option in mode.split(',').filter(|o| !o.is_empty()) {
+        match option {
+            "ro" => mount.rw = false,
+            "rw" | "z" | "Z" => {}
+            "nocopy" if !is_bind => mount.no_copy = true,
+            "consistent" | "cached" | "delegated" => {}
+            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" if is_bind => {
+                mount.propagation = option.into();
+            }
+            _ => return Err(format!("invalid mode: {mode}")),
+        }
+    }
+    Ok(())
+}
+
+/// `ro` or `rw` after `--volumes-from NAME:`.
+pub(crate) fn split_volumes_from(spec: &str) -> Result<(&str, bool), String> {
+    match spec.split_once(':') {
+        None => Ok((spec, true)),
+        Some((name, mode)) => match mode {
+            "ro" => Ok((name, false)),
+            "rw" | "z" | "Z" => Ok((name, true)),
+            _ => Err(format!("invalid mode: {mode}")),
+        },
+    }
+}
+
+fn from_mount(mount: &Mount) -> Result<Planned, String> {
+    let wrong = |what: &str| format!("invalid mount config for type \"{}\": {what}", mount.kind);
+    if mount.target.is_empty() {
+        return Err(wrong("field Target must not be empty"));
+    }
+    let mut out = Mounted {
+        kind: mount.kind.clone(),
+        target: clean_target(&mount.target, &mount.target).map_err(|_| {
+            wrong("invalid mount path: '' mount path must be absolute")
+                .replace("''", &format!("'{}'", mount.target))
+        })?,
+        rw: !mount.read_only,
+        ..Mounted::default()
+    };
+    let mut planned = Planned::default();
+    match mount.kind.as_str() {
+        "bind" => from_bind_mount(mount, &mut out).map_err(|what| wrong(&what))?,
+        "volume" => {
+            out.mode = "z".into();
+            out.name.clone_from(&mount.source);
+            out.anonymous = mount.source.is_empty();
+            if let Some(options) = &mount.volume_options {
+                out.no_copy = options.no_copy;
+                if !options.subpath.is_empty() {
+                    return Err(wrong("volume-subpath is not supported; mount the whole volume"));
+                }
+                planned.labels = Some(options.labels.clone()).filter(|l| !l.is_empty());
+                let driver = options.driver_config.clone().unwrap_or_default();
+                if !matches!(driver.name.as_str(), "" | "local") {
+                    return Err(format!(
+                        "error looking up volume plugin {}: plugin \"{0}\" not found",
+                        driver.name
+                    ));
+                }
+                planned.options = Some(driver.options).filter(|o| !o.is_empty());
+            }
+        }
+        "tmpfs" => {
+            if !mount.source.is_empty() {
+                return Err(wrong("field Source must not be specified"));
+            }
+            let options = mount.tmpfs_options.clone().unwrap_or_default();
+            let mut data = Vec::new();
+            if options.size_bytes > 0 {
+                data.push(format!("size={}", options.size_bytes));
+            }
+            if options.mode != 0 {
+                data.push(format!("mode={:o}", options.mode));
+            }
+            out.data = data.join(",");
+        }
+        "" => return Err(wrong("mount type unknown").replace("for type \"\"", "for type \"\"")),
+        _ => return Err(wrong("mount type unknown")),
+    }
+    planned.mount = out;
+    Ok(planned)
+}
+
+fn from_bind_mount(mount: &Mount, out: &mut Mounted) -> Result<(), String> {
+    if mount.source.is_empty() {
+        return Err("field Source must not be empty".into());
+    }
+    if !mount.source.starts_with('/') {
+        return Err(format!("invalid mount path: '{}' mount path must be absolute", mount.source));
+    }
+    let options = mount.bind_options.clone().unwrap_or_default();
+    if !options.create_mountpoint && !std::path::Path::new(&mount.source).exists() {
+        return Err(format!("bind source path does not exist: {}", mount.source));
+    }
+    out.create_source = options.create_mountpoint;
+    out.source = clean(&mount.source).into();
+    out.non_recursive = options.non_recursive;
+    out.propagation = if options.propagation.is_empty() { "rprivate".into() } else { options.propagation };
+    Ok(())
+}
+
+fn clean_target(target: &str, spec: &str) -> Result<String, String> {
+    if !target.starts_with('/') {
+        return Err(format!(
+            "invalid volume specification: '{spec}': invalid mount config for type \"volume\": invalid mount path: '{target}' mount path must be absolute"
+        ));
+    }
+    let path = clean(target);
+    if path == "/" {
+        return Err(format!(
+            "invalid volume specification: '{spec}': invalid mount config: destination can't be '/'"
+        ));
+    }
+    Ok(path)
+}
+
+/// An absolute path without `.`, `..` and doubled slashes.
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// Options of `--tmpfs`: those that are flags of the mount are always on or not offered.
+fn tmpfs_data(options: &str) -> Result<String, String> {
+    let mut data = Vec::new();
+    for option in options.split(',').filter(|o| !o.is_empty()) {
+        match option.split_once('=').map_or(option, |(key, _)| key) {
+            "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" => data.push(option),
+            "rw" | "ro" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" | "sync" | "async"
+            | "dirsync" | "remount" | "mand" | "nomand" | "atime" | "noatime" | "diratime" | "nodiratime"
+            | "bind" | "rbind" | "unbindable" | "runbindable" | "private" | "rprivate" | "shared"
+            | "rshared" | "slave" | "rslave" | "relatime" | "norelatime" | "strictatime"
+            | "nostrictatime" | "mpol" | "defaults" => {}
+            _ => return Err(format!("invalid tmpfs option {option:?}")),
+        }
+    }
+    Ok(data.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn binds() {
+        let m = parse_bind("/a/../b:/c/:ro,rslave").unwrap();
+        assert_eq!((m.kind.as_str(), m.source.to_str(), m.target.as_str()), ("bind", Some("/b"), "/c"));
+        assert!(!m.rw && m.propagation == "rslave" && m.mode == "ro,rslave");
+        let m = parse_bind("data:/d:nocopy").unwrap();
+        assert!(m.kind == "volume" && m.name == "data" && m.no_copy && !m.anonymous);
+        let m = parse_bind("/only").unwrap();
+        assert!(m.kind == "volume" && m.anonymous);
+        for bad in ["", ":", "/a:", ":/a", "/a:b", "/a:/b:xx", "/a:/b:ro:z", "/a:/", "a/b:/c"] {
+            assert!(parse_bind(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn who_wins_where() {
+        let host = HostConfig {
+            binds: Some(vec!["/h:/x".into()]),
+            tmpfs: Some(BTreeMap::from([("/t".into(), "size=1m,noexec".into())])),
+            ..HostConfig::default()
+        };
+        let inherited = vec![
+            Mounted { kind: "volume".into(), target: "/x".into(), ..Mounted::default() },
+            Mounted { kind: "volume".into(), target: "/y".into(), ..Mounted::default() },
+        ];
+        let declared = ["/x".to_owned(), "/z".to_owned()];
+        let plan = plan(&host, declared.iter(), inherited).unwrap();
+        let kinds: Vec<_> = plan.iter().map(|p| (p.mount.target.as_str(), p.mount.kind.as_str())).collect();
+        assert_eq!(kinds, [("/y", "volume"), ("/x", "bind"), ("/t", "tmpfs"), ("/z", "volume")]);
+        assert_eq!(plan[2].mount.data, "size=1m");
+    }
+
+    #[test]
+    fn the_same_place_twice_is_refused() {
+        let host = HostConfig { binds: Some(vec!["/a:/x".into(), "/b:/x".into()]), ..HostConfig::default() };
+        assert_eq!(plan(&host, [].iter(), vec![]).unwrap_err(), "Duplicate mount point: /x");
+    }
+}
