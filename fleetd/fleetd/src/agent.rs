@@ -1,0 +1,244 @@
+//! The agent of this machine: keeps the units that the machine is to run, and tells how they are.
+//!
+//! Whenever it has lost sight of the store it first reads what it is to run now, and what it no longer
+//! is to run is stopped before anything starts: a machine that was given up while it was away is
+//! fenced by that. While it sees nothing it changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_agent::{Ledger, Loaded, ManagerError, Task, UnitManager, UnitStatus, Wished, plan};
+use fleet_core::{Cluster, Machine, UnitSpec, runs_global};
+use fleet_registry::{
+    Assignment, Change, ChangeWatch, Desired, MachineRecord, Registry, RegistryError, StateRecord, override_metadata,
+};
+use fleet_unit::{Placement, TargetState, UnitName, UnitOptions};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::member::LeaseView;
+use crate::metrics::Metrics;
+
+const PAUSE: Duration = Duration::from_millis(500);
+/// Changes of state that come close together are published together.
+const GATHER: Duration = Duration::from_millis(50);
+/// Everything is looked at again although nothing was told.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What an agent works with.
+pub(crate) struct Agent<M> {
+    pub(crate) registry: Registry,
+    pub(crate) machine: String,
+    pub(crate) record: watch::Receiver<MachineRecord>,
+    pub(crate) lease: LeaseView,
+    pub(crate) manager: M,
+    pub(crate) ledger: Ledger,
+    /// Notified whenever some unit of the manager may have changed.
+    pub(crate) units_changed: Arc<Notify>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What is known in one session with the store.
+struct Session {
+    desired: Desired,
+    watches: [ChangeWatch; 3],
+    /// What the store has of our states, and under which lease.
+    published: BTreeMap<UnitName, StateRecord>,
+    published_under: i64,
+}
+
+impl<M: UnitManager> Agent<M> {
+    /// Runs until it is cancelled.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Err(error) = self.session().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(machine = %self.machine, error, "agent lost sight of the store; units go on");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn session(&mut self) -> Result<(), RegistryError> {
+        let desired = self.registry.desired_of(&self.machine).await?;
+        let revision = desired.revision;
+        let watches = [
+            self.registry.watch_schedule_of(&self.machine, revision).await?,
+            self.registry.watch_globals(revision).await?,
+            self.registry.watch_settings_of(&self.machine, revision).await?,
+        ];
+        let mut session = Session { desired, watches, published: BTreeMap::new(), published_under: 0 };
+        loop {
+            self.carry_out(&session.desired).await;
+            self.publish(&mut session).await?;
+            let look_again = Instant::now() + LOOK_AGAIN;
+            let [schedule, globals, settings] = &mut session.watches;
+            let changes = tokio::select! {
+                changes = schedule.next() => changes?.changes,
+                changes = globals.next() => changes?.changes,
+                changes = settings.next() => changes?.changes,
+                () = self.units_changed.notified() => {
+                    tokio::time::sleep(GATHER).await;
+                    Vec::new()
+                }
+                _ = self.lease.changed() => Vec::new(),
+                _ = self.record.changed() => Vec::new(),
+                () = tokio::time::sleep_until(look_again) => Vec::new(),
+            };
+            changes.into_iter().for_each(|change| learn(&mut session.desired, change));
+        }
+    }
+
+    /// Brings the machine's units to what is desired; what fails is tried again at the next look.
+    async fn carry_out(&mut self, desired: &Desired) {
+        let contents = self.wished(desired);
+        let wished: BTreeMap<UnitName, Wished> = contents
+            .iter()
+            .map(|(name, it)| (name.clone(), Wished { hash: it.options.hash(), target: it.target }))
+            .collect();
+        for task in plan(&wished, self.ledger.units()) {
+            let done = self.carry_out_one(&task, &contents).await;
+            self.metrics.agent_task(done.is_ok());
+            if let Err(error) = done {
+                tracing::warn!(machine = %self.machine, ?task, error = %format!("{error:#}"), "unit task failed");
+            }
+        }
+    }
+
+    /// The units to have: the scheduled ones, and the global ones that this machine will do for.
+    fn wished<'a>(&self, desired: &'a Desired) -> BTreeMap<UnitName, &'a Assignment> {
+        let mut wished: BTreeMap<UnitName, &Assignment> =
+            desired.scheduled.iter().map(|(name, it)| (name.clone(), it)).collect();
+        let mut metadata = self.record.borrow().metadata.clone();
+        for (key, value) in &desired.metadata {
+            override_metadata(&mut metadata, key.clone(), value.clone());
+        }
+        let mut cluster = Cluster::default();
+        let id = fleet_core::MachineId(self.machine.clone());
+        cluster.set_machine(Machine { id: id.clone(), metadata, capacity: None, draining: desired.draining });
+        for (name, it) in &desired.scheduled {
+            settle(&mut cluster, &id, name, it);
+        }
+        for (name, it) in &desired.global {
+            if let Some(spec) = spec(name, it)
+                && runs_global(&cluster, &spec, &id).is_ok()
+            {
+                settle(&mut cluster, &id, name, it);
+                wished.insert(name.clone(), it);
+            }
+        }
+        wished
+    }
+
+    async fn carry_out_one(&mut self, task: &Task, contents: &BTreeMap<UnitName, &Assignment>) -> anyhow::Result<()> {
+        match task {
+            Task::Unload(name) => {
+                self.manager.unload(name).await?;
+                self.ledger.remove(name)?;
+            }
+            Task::Load(name) => {
+                let options: &UnitOptions = &contents[name].options;
+                self.manager.load(name, &options.to_text()).await?;
+                self.ledger.set(name, Loaded { hash: options.hash(), launched: false })?;
+            }
+            Task::Stop(name) => {
+                self.manager.stop(name).await?;
+                self.note_launched(name, false)?;
+            }
+            Task::Start(name) => {
+                self.note_launched(name, true)?;
+                match self.manager.start(name).await {
+                    Ok(()) => {}
+                    // It was told to start; that it cannot shows in its state.
+                    Err(ManagerError::Refused(reason)) => {
+                        tracing::warn!(unit = %name, %reason, "unit does not start");
+                    }
+                    Err(error) => {
+                        self.note_launched(name, false)?;
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+        tracing::info!(machine = %self.machine, ?task, "unit task done");
+        Ok(())
+    }
+
+    fn note_launched(&mut self, name: &UnitName, launched: bool) -> anyhow::Result<()> {
+        if let Some(has) = self.ledger.units().get(name).cloned() {
+            self.ledger.set(name, Loaded { launched, ..has })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the states that the store does not have yet, all under the present lease.
+    async fn publish(&mut self, session: &mut Session) -> Result<(), RegistryError> {
+        let Some(lease) = self.lease.borrow_and_update().clone() else { return Ok(()) };
+        if session.published_under != lease.id() {
+            session.published.clear();
+            session.published_under = lease.id();
+        }
+        let names: Vec<UnitName> = self.ledger.units().keys().cloned().collect();
+        let statuses = match self.manager.states(&names).await {
+            Ok(statuses) => statuses,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(machine = %self.machine, error, "states of units are not known");
+                return Ok(());
+            }
+        };
+        let states: BTreeMap<UnitName, StateRecord> =
+            names.into_iter().zip(statuses).map(|(name, status)| self.state(name, status)).collect();
+        let mut news: BTreeMap<UnitName, Option<StateRecord>> = states
+            .iter()
+            .filter(|(name, state)| session.published.get(*name) != Some(*state))
+            .map(|(name, state)| (name.clone(), Some(state.clone())))
+            .collect();
+        let gone = session.published.keys().filter(|name| !states.contains_key(*name));
+        news.extend(gone.map(|name| (name.clone(), None)));
+        if !news.is_empty() {
+            self.registry.publish_states(&self.machine, &news, &lease).await?;
+            session.published = states;
+        }
+        Ok(())
+    }
+
+    fn state(&self, name: UnitName, status: UnitStatus) -> (UnitName, StateRecord) {
+        let has = self.ledger.units().get(&name);
+        let record = StateRecord {
+            load: status.load,
+            active: status.active,
+            sub: status.sub,
+            hash: has.map(|has| has.hash.clone()).unwrap_or_default(),
+            launched: has.is_some_and(|has| has.launched),
+        };
+        (name, record)
+    }
+}
+
+fn learn(desired: &mut Desired, change: Change) {
+    match change {
+        Change::Schedule(_, name, Some(it)) => drop(desired.scheduled.insert(name, it)),
+        Change::Schedule(_, name, None) => drop(desired.scheduled.remove(&name)),
+        Change::Global(name, Some(it)) => drop(desired.global.insert(name, it)),
+        Change::Global(name, None) => drop(desired.global.remove(&name)),
+        Change::Metadata(_, key, Some(value)) => drop(desired.metadata.insert(key, value)),
+        Change::Metadata(_, key, None) => drop(desired.metadata.remove(&key)),
+        Change::Drain(_, draining) => desired.draining = draining,
+        Change::Unit(..) | Change::Machine(..) | Change::State(..) => {}
+    }
+}
+
+fn spec(name: &UnitName, assignment: &Assignment) -> Option<UnitSpec> {
+    let placement = Placement::of(name, &assignment.options).ok()?;
+    Some(UnitSpec { name: name.clone(), placement, target: TargetState::Launched })
+}
+
+/// The unit is here: others are judged beside it.
+fn settle(cluster: &mut Cluster, machine: &fleet_core::MachineId, name: &UnitName, assignment: &Assignment) {
+    if let Some(spec) = spec(name, assignment) {
+        cluster.set_unit(spec);
+        cluster.set_assignment(name, Some(machine));
+    }
+}

@@ -1,0 +1,201 @@
+//! `journal/UNIT` and `status/UNIT`: what the unit says, from whichever machine runs it.
+//!
+//! The machine that is asked answers itself when the unit is its own, else it asks the other over
+//! mutual TLS and passes the stream on. No ssh.
+
+use std::convert::Infallible;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fleet_registry::Snapshot;
+use fleet_unit::UnitName;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::reply::{Reply, error, with_body};
+use super::{Api, query, store_error};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Set on requests between daemons: whoever gets one answers it itself or not at all.
+const PASSED_ON: &str = "x-fleet-passed-on";
+const MOST_LINES: u32 = 100_000;
+
+impl Api {
+    pub(super) async fn journal(&self, name: &str, request: &Request<Incoming>) -> Reply {
+        let lines = query(request, "lines").pop().unwrap_or_else(|| "10".to_owned());
+        let Some(lines) = lines.parse::<u32>().ok().filter(|lines| *lines <= MOST_LINES) else {
+            return error(StatusCode::BAD_REQUEST, &format!("lines `{lines}` is no number up to {MOST_LINES}"));
+        };
+        let output = query(request, "output").pop().unwrap_or_else(|| "short".to_owned());
+        if !output.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return error(StatusCode::BAD_REQUEST, &format!("output `{output}` is no output format"));
+        }
+        let mut words = vec!["--no-pager".to_owned(), "-o".to_owned(), output, "-n".to_owned(), lines.to_string()];
+        if query(request, "follow").pop().is_some_and(|value| value != "0" && value != "false") {
+            words.push("-f".to_owned());
+        }
+        self.from_its_machine(name, request, "journalctl", words, "-u").await
+    }
+
+    pub(super) async fn status(&self, name: &str, request: &Request<Incoming>) -> Reply {
+        self.from_its_machine(name, request, "systemctl", vec!["--no-pager".into(), "-l".into(), "status".into()], "--")
+            .await
+    }
+
+    async fn from_its_machine(
+        &self,
+        name: &str,
+        request: &Request<Incoming>,
+        program: &str,
+        mut words: Vec<String>,
+        before_unit: &str,
+    ) -> Reply {
+        let Ok(unit) = super::percent_decoded(name).parse::<UnitName>() else {
+            return error(StatusCode::NOT_FOUND, "unit does not exist");
+        };
+        let snapshot = match self.registry.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(failure) => return store_error(&failure),
+        };
+        let machine = match self.machine_to_ask(&snapshot, &unit, query(request, "machineID").pop()) {
+            Ok(machine) => machine,
+            Err(refused) => return refused,
+        };
+        if machine == self.machine {
+            words.extend([before_unit.to_owned(), unit.to_string()]);
+            return stream_of(program, &words);
+        }
+        if request.headers().contains_key(PASSED_ON) {
+            return error(StatusCode::CONFLICT, &format!("unit {unit} is not on this machine any more; try again"));
+        }
+        self.pass_on(&snapshot, &machine, request).await
+    }
+
+    /// The machine that runs the unit; of a global unit this one, unless the client names another.
+    fn machine_to_ask(
+        &self,
+        snapshot: &Snapshot,
+        unit: &UnitName,
+        named: Option<String>,
+    ) -> Result<String, Reply> {
+        if !snapshot.units.contains_key(unit) {
+            return Err(error(StatusCode::NOT_FOUND, "unit does not exist"));
+        }
+        let runs_on: Vec<&str> =
+            snapshot.states.keys().filter(|(name, _)| name == unit).map(|(_, machine)| machine.as_str()).collect();
+        let chosen = match named {
+            Some(machine) => Some(machine),
+            None => match snapshot.machine_of(unit) {
+                Some(machine) => Some(machine.to_owned()),
+                None if runs_on.contains(&self.machine.as_str()) => Some(self.machine.clone()),
+                None => runs_on.first().map(|machine| (*machine).to_owned()),
+            },
+        };
+        chosen.ok_or_else(|| {
+            let message = format!("unit {unit} is on no machine; `fleetctl why {unit}` tells why");
+            error(StatusCode::CONFLICT, &message)
+        })
+    }
+
+    async fn pass_on(&self, snapshot: &Snapshot, machine: &str, request: &Request<Incoming>) -> Reply {
+        let Some(record) = snapshot.machines.get(machine) else {
+            return error(StatusCode::SERVICE_UNAVAILABLE, &format!("machine {machine} is lost"));
+        };
+        let refused = |what: &str| error(StatusCode::BAD_GATEWAY, &format!("machine {machine}: {what}"));
+        let Some(address) = record.api.strip_prefix("https://").filter(|it| !it.is_empty()) else {
+            return refused("it serves no API to other machines; set listen and tls_* there");
+        };
+        let Some(identity) = self.identity() else {
+            return refused("this machine has no TLS identity to ask it with; set tls_* here");
+        };
+        let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        match tokio::time::timeout(CONNECT_LIMIT, ask(address, path, identity)).await {
+            Ok(Ok((status, body))) => with_body(status, "text/plain; charset=utf-8", body),
+            Ok(Err(failure)) => refused(&format!("{failure:#}")),
+            Err(_) => refused("it does not answer"),
+        }
+    }
+}
+
+type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+
+async fn ask(address: &str, path: &str, identity: super::Identity) -> anyhow::Result<(StatusCode, Body)> {
+    let address: std::net::SocketAddr = address.parse()?;
+    let stream = TcpStream::connect(address).await?;
+    let name = rustls::pki_types::ServerName::IpAddress(address.ip().into());
+    let stream = tokio_rustls::TlsConnector::from(identity.client).connect(name, stream).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header(http::header::HOST, address.to_string())
+        .header(PASSED_ON, "1")
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let frames = answer.into_body().into_data_stream();
+    let (send, receive) = mpsc::channel::<Bytes>(16);
+    tokio::spawn(async move {
+        // The connection lives as long as its sender.
+        let _sender = sender;
+        let mut frames = frames;
+        while let Some(Ok(bytes)) = frames.next().await {
+            if send.send(bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok((status, streaming(receive)))
+}
+
+fn streaming(receive: mpsc::Receiver<Bytes>) -> Body {
+    let frames = ReceiverStream::new(receive).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+    BodyExt::boxed(StreamBody::new(frames))
+}
+
+/// What a program writes, as it writes it; the program ends when the client leaves.
+fn stream_of(program: &str, words: &[String]) -> Reply {
+    let child = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(failure) => {
+            let message = format!("could not run {program} on this machine: {failure}");
+            return error(StatusCode::INTERNAL_SERVER_ERROR, &message);
+        }
+    };
+    let mut output = child.stdout.take().expect("it was asked for");
+    let (send, receive) = mpsc::channel::<Bytes>(16);
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let read = tokio::select! {
+                read = output.read(&mut buffer) => read,
+                () = send.closed() => break,
+            };
+            match read {
+                Ok(count) if count > 0 => {
+                    if send.send(Bytes::copy_from_slice(&buffer[..count])).await.is_err() {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        let _ = child.kill().await;
+    });
+    with_body(StatusCode::OK, "text/plain; charset=utf-8", streaming(receive))
+}

@@ -1,0 +1,139 @@
+//! Puts the parts together, reloads on SIGHUP, ends on SIGTERM.
+
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fleet_agent::{HostosManager, Ledger, UnitManager as _};
+use fleet_registry::{MachineRecord, Registry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::agent::Agent;
+use crate::config::{Cli, Config};
+use crate::metrics::Metrics;
+use crate::{api, member, scheduler};
+
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or SIGINT. Units go on when it has ended.
+///
+/// # Errors
+/// What keeps it from starting: an unusable configuration, a socket that is taken.
+pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
+    let registry = registry(&config)?;
+    let metrics = Arc::new(Metrics::default());
+    let (record_in, record) = watch::channel(record(&config));
+    let (lease_in, lease) = watch::channel(None);
+    let mut tasks = JoinSet::new();
+
+    let api = api::Api::new(registry.clone(), &config, Arc::clone(&metrics))?;
+    for listener in api::bind(&config, &api).await? {
+        tasks.spawn(listener);
+    }
+    tasks.spawn(member::keep(
+        registry.clone(),
+        config.machine_id.clone(),
+        record.clone(),
+        config.agent_ttl,
+        lease_in,
+    ));
+    let units_changed = Arc::new(Notify::new());
+    tasks.spawn(listen_to_units(HostosManager::new(&config.units_socket), Arc::clone(&units_changed)));
+    let agent = Agent {
+        registry: registry.clone(),
+        machine: config.machine_id.clone(),
+        record,
+        lease,
+        manager: HostosManager::new(&config.units_socket),
+        ledger: Ledger::open(&config.units_directory)?,
+        units_changed,
+        metrics: Arc::clone(&metrics),
+    };
+    tasks.spawn(agent.run());
+    if !config.disable_engine {
+        let (id, interval, grace) = (config.machine_id.clone(), config.engine_reconcile_interval, config.agent_ttl);
+        tasks.spawn(scheduler::run(registry, id, interval, grace, metrics));
+    }
+    tracing::info!(machine = %config.machine_id, listen = ?config.listen, "fleetd serves");
+    until_told_to_end(&cli, &record_in, &api).await?;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+async fn until_told_to_end(cli: &Cli, record_in: &watch::Sender<MachineRecord>, api: &api::Api) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("could not listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen to SIGINT")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => match Config::load(cli, &|key| std::env::var(key).ok()) {
+                Ok(config) => {
+                    record_in.send_replace(record(&config));
+                    if let Err(error) = api.reload(&config) {
+                        tracing::warn!(error = %format!("{error:#}"), "certificates stay as they were");
+                    }
+                    tracing::info!("configuration reloaded");
+                }
+                Err(error) => tracing::warn!(%error, "configuration stays as it was"),
+            },
+        }
+    }
+}
+
+async fn listen_to_units(mut manager: HostosManager, units_changed: Arc<Notify>) {
+    loop {
+        if manager.changed().await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        units_changed.notify_one();
+    }
+}
+
+fn registry(config: &Config) -> Result<Registry> {
+    let mut client = kv_client::Config::new(config.etcd_servers.clone());
+    client.request_timeout = config.etcd_request_timeout;
+    if let [Some(ca), cert, key] = &config.etcd_tls {
+        let tls = kv_client::Tls::from_files(ca, cert.as_deref(), key.as_deref())
+            .context("could not use the TLS identity towards the store")?;
+        client = client.with_tls(tls);
+    }
+    let client = kv_client::Client::new(client).context("could not use etcd_servers")?;
+    Ok(Registry::new(client, &config.etcd_key_prefix))
+}
+
+/// What this machine says of itself.
+fn record(config: &Config) -> MachineRecord {
+    let public_ip = if config.public_ip.is_empty() {
+        own_address().map(|address| address.to_string()).unwrap_or_default()
+    } else {
+        config.public_ip.clone()
+    };
+    let port = config.listen.iter().find(|it| !it.starts_with('/')).and_then(|it| it.rsplit_once(':'));
+    let api = port.map(|(_, port)| format!("https://{public_ip}:{port}")).unwrap_or_default();
+    MachineRecord {
+        public_ip,
+        metadata: config.metadata.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        memory: total_memory().unwrap_or(0),
+        milli_cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64 * 1000),
+        api,
+    }
+}
+
+/// The address that the default route leaves from. Connecting a datagram socket sends nothing.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn total_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}

@@ -1,0 +1,5 @@
+//! The program `fleetd`; all of it is in the library, so that the image's one executable holds it too.
+
+fn main() -> std::process::ExitCode {
+    fleetd::run(std::env::args_os().collect())
+}
