@@ -7,9 +7,10 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hostos_config::Config;
+use hostos_config::{Config, Rejected, unsupported};
 
 use crate::accounts::{AccountError, Accounts};
+use crate::disks::{self, DiskError};
 use crate::fetch::{FetchError, Fetcher};
 use crate::nodes::{NodeError, Writer};
 use crate::prepare::{self, PrepareError};
@@ -35,6 +36,12 @@ pub struct Report {
 /// Why a root is not as the config says.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
+    /// Something that machines of this release cannot do; nothing was written.
+    #[error(transparent)]
+    Unsupported(Rejected),
+    /// The disks.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// An authority that cannot be had; nothing was written.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -65,6 +72,10 @@ pub enum ApplyError {
 /// # Errors
 /// The first thing that cannot be done.
 pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
+    let refused = unsupported(config);
+    if !refused.is_empty() {
+        return Err(ApplyError::Unsupported(Rejected { diagnostics: refused }));
+    }
     let fetcher = Fetcher::new(config)?;
     let contents = prepare::contents(config, &fetcher)?;
     let mut accounts = Accounts::read(root, days_since_1970()).map_err(target("read the account files"))?;
@@ -75,6 +86,12 @@ pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
     for user in &config.passwd.users {
         new_homes.extend(accounts.ensure_user(user)?);
     }
+    let storage = &config.storage;
+    Writer { root, accounts: &accounts }.check_owners(storage)?;
+    let disk_plan = disks::plan(storage)?;
+    // From here on the disks and the root are written.
+    disks::write(disk_plan, storage)?;
+    let mounts = disks::mount(storage, root.path())?;
     for home in &new_homes {
         homes::settle(root, &accounts, home).map_err(target("make the home directories"))?;
     }
@@ -83,10 +100,11 @@ pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
         let what = format!("write the ssh keys of `{}`", user.name);
         homes::authorize(root, &accounts, user).map_err(target(what))?;
     }
-    let storage = &config.storage;
     let writer = Writer { root, accounts: &accounts };
     writer.write_all(&storage.directories, &storage.files, &contents, &storage.links)?;
     units::write_all(root, &config.systemd)?;
+    root.sync().map_err(target("write to the disk"))?;
+    mounts.close().map_err(target("unmount the filesystems"))?;
     record(root).map_err(target(format!("write {RESULT_FILE}")))?;
     Ok(Report {
         nodes: storage.directories.len() + storage.files.len() + storage.links.len(),
@@ -104,7 +122,7 @@ fn record(root: &Root) -> io::Result<()> {
         "provisioningUnixSeconds": unix_seconds(),
     });
     let text = format!("{record:#}\n");
-    let access = Access { uid: 0, gid: 0, mode: 0o444 };
+    let access = Access { uid: 0, gid: 0, mode: 0o600 };
     root.place(RESULT_FILE)?.write(access, |file| io::Write::write_all(file, text.as_bytes()))?;
     root.sync()
 }
@@ -151,7 +169,7 @@ mod tests {
             assert_eq!(read("etc/systemd/system/a.service.d/1.conf"), "[Unit]\n");
             assert_eq!(read("etc/systemd/system-preset/20-ignition.preset"), "enable a.service\n");
             assert_eq!(read("home/core/.ssh/authorized_keys.d/ignition"), "ssh-ed25519 AAAA core\n");
-            assert_eq!(read("etc/passwd"), "core:x:1000:1000::/home/core:/bin/sh\n");
+            assert_eq!(read("etc/passwd"), "core:x:1000:1000::/home/core:/bin/bash\n");
             let shadow = directory.path().join("etc/shadow");
             let mode = shadow.metadata().expect("it is there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);

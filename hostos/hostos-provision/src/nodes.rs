@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hostos_config::{Directory, File, Link, Owner};
+use hostos_config::{Directory, File, Link, Owner, Storage};
 
 use crate::accounts::Accounts;
 use crate::fetch::Content;
@@ -96,6 +96,18 @@ impl Writer<'_> {
         nodes.extend(links.iter().map(Node::Link));
         nodes.sort_by_key(Node::order);
         nodes.iter().try_for_each(|node| self.write(node))
+    }
+
+    /// Whether all owners are known, before anything is written.
+    pub(crate) fn check_owners(&self, storage: &Storage) -> Result<()> {
+        let nobody = Access { uid: 0, gid: 0, mode: 0 };
+        let directories = storage.directories.iter().map(|node| (&node.path, &node.user, &node.group));
+        let files = storage.files.iter().map(|node| (&node.path, &node.user, &node.group));
+        let links = storage.links.iter().map(|node| (&node.path, &node.user, &node.group));
+        directories
+            .chain(files)
+            .chain(links)
+            .try_for_each(|(path, user, group)| self.access(path, user, group, None, nobody).map(|_| ()))
     }
 
     fn write(&self, node: &Node<'_>) -> Result<()> {

@@ -9,6 +9,8 @@ pub(crate) struct Defaults {
     pub(crate) system_uids: RangeInclusive<u32>,
     pub(crate) gids: RangeInclusive<u32>,
     pub(crate) system_gids: RangeInclusive<u32>,
+    /// Whether a user has a group of its own.
+    pub(crate) own_groups: bool,
     /// The primary group where no group of the user's own is wanted.
     pub(crate) group: String,
     pub(crate) home: String,
@@ -38,9 +40,11 @@ impl Defaults {
             system_gids: system("GID", *gids.start()),
             uids,
             gids,
+            own_groups: login_defs.trim().is_empty()
+                || login("USERGROUPS_ENAB").is_some_and(|value| value == "yes"),
             group: add("GROUP").unwrap_or_else(|| "100".into()),
             home: add("HOME").unwrap_or_else(|| "/home".into()),
-            shell: add("SHELL").unwrap_or_else(|| "/bin/sh".into()),
+            shell: add("SHELL").unwrap_or_else(|| "/bin/bash".into()),
             skeleton: add("SKEL").unwrap_or_else(|| "/etc/skel".into()),
             home_mode: match login("HOME_MODE").and_then(|text| parse_number(&text)) {
                 Some(mode) => mode & 0o7777,

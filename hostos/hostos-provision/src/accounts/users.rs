@@ -43,7 +43,9 @@ impl Accounts {
         let name = &wanted.name;
         check_name(name)?;
         let system = wanted.system.unwrap_or_default();
-        let own_group = wanted.primary_group.is_none() && !wanted.no_user_group.unwrap_or_default();
+        let own_group = self.defaults.own_groups
+            && wanted.primary_group.is_none()
+            && !wanted.no_user_group.unwrap_or_default();
         if own_group && self.group_id(name).is_some() {
             return Err(AccountError::IdTaken {
                 name: name.clone(),

@@ -1,11 +1,9 @@
-//! Filesystems on block devices or image files: made, recognised, grown, without any program of the host.
+//! Filesystems on block devices or image files: made and recognised, without any program of the host.
 //!
-//! ext4 is written by [`ext4`], vfat by the crate `fatfs`, swap by [`swap`]. Others are recognised, so
+//! ext4 is written by the crate `ext4-format`, vfat by the crate `fatfs`, swap by [`swap`]. Others are recognised, so
 //! that nothing is overwritten by mistake, and refused.
 
 mod ext4;
-mod ext4_layout;
-mod grow;
 mod probe;
 mod swap;
 mod vfat;
@@ -14,14 +12,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
-pub use grow::grow_ext4;
 pub use probe::{Found, probe};
 use uuid::Uuid;
 
 /// What to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// With a journal, metadata checksums and room to grow.
+    /// With a journal and metadata checksums.
     Ext4,
     /// FAT12, FAT16 or FAT32, as the size asks for.
     Vfat,

@@ -1,0 +1,6 @@
+//! The public behaviour of this crate, against real servers, disks and trees.
+
+mod disks;
+mod fetching;
+mod server;
+mod trees;
