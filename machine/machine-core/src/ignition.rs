@@ -43,10 +43,11 @@ pub fn config(identity: &Identity<'_>) -> Value {
     ];
     let mut config = json!({
         "ignition": { "version": SPEC_VERSION },
-        "passwd": { "users": [{
-            "name": "core",
-            "sshAuthorizedKeys": [identity.ssh_authorized_key.trim()],
-        }]},
+        // `root` is for rmachine itself: it renews certificates by it.
+        "passwd": { "users": [
+            { "name": "core", "sshAuthorizedKeys": [identity.ssh_authorized_key.trim()] },
+            { "name": "root", "sshAuthorizedKeys": [identity.ssh_authorized_key.trim()] },
+        ]},
     });
     if !identity.engine.env.is_empty() {
         let contents = engine_environment(&identity.engine.env);

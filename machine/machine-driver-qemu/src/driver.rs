@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use machine_core::boot::{BootWatch, Phase, last_lines};
 use machine_core::driver::{Driver, DriverError, ErrorKind, Event, Forward, Place, Session, SshEndpoint};
-use machine_store::{Image, Store, write_atomic};
+use machine_store::{Image, Store, write_unsynced};
 use machine_types::State;
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ impl Driver for QemuDriver {
     fn create(&mut self, session: &Session<'_>, ignition: &[u8]) -> Result<(), DriverError> {
         let dir = &session.place.dir;
         let write = |name: &str, bytes: &[u8]| {
-            write_atomic(&dir.join(name), bytes, 0o600).map_err(|error| {
+            write_unsynced(&dir.join(name), bytes, 0o600).map_err(|error| {
                 DriverError::failed(format!("machine `{}` was not made", session.place.name)).source(error)
             })
         };

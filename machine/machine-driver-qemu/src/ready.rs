@@ -182,9 +182,12 @@ fn fell_over(session: &Session<'_>, console: &Console) -> DriverError {
         let log = std::fs::read(session.place.dir.join(files::QEMU_LOG)).unwrap_or_default();
         evidence = last_lines(&log, SHOWN_LINES);
     }
-    DriverError::new(ErrorKind::Guest, message)
-        .evidence(evidence)
-        .hint("a machine with little memory may need more: `--qemu-memory`; else try another image")
+    let hint = if String::from_utf8_lossy(&console.text).contains("ut of memory") {
+        "give it more memory with `--qemu-memory`"
+    } else {
+        "try another image with `--qemu-image`, or see what it says without `--qemu-cmdline`"
+    };
+    DriverError::new(ErrorKind::Guest, message).evidence(evidence).hint(hint)
 }
 
 fn never_ready(session: &Session<'_>, phase: &Phase) -> DriverError {

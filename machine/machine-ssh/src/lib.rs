@@ -4,9 +4,11 @@
 //! Deliberately not here: which machine, which file. Keys come in as text.
 
 mod command;
+mod files;
 mod keys;
 mod session;
 
 pub use command::{Exit, Pty};
+pub use files::{CopyError, Files};
 pub use keys::{HostKey, KeyError, KeyPair};
 pub use session::{Session, SshError, Target};

@@ -14,8 +14,30 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 ///
 /// A reader at any time, and after a crash, sees the old or the new contents.
 pub fn write_atomic(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError> {
+    replace(path, contents, mode, true)
+}
+
+/// As [`write_atomic`] towards other processes, but a crash of this computer may still lose it:
+/// for files of a machine that is not finished. [`sync_files`] makes up for it later.
+pub fn write_unsynced(path: &Path, contents: &[u8], mode: u32) -> Result<(), StoreError> {
+    replace(path, contents, mode, false)
+}
+
+/// Brings the plain files of a folder, up to `largest` bytes each, and the folder itself to the disk.
+pub fn sync_files(dir: &Path, largest: u64) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Write { path: dir.to_owned(), source };
+    for entry in fs::read_dir(dir).map_err(failed)?.flatten() {
+        let is_small = entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= largest);
+        if is_small && let Ok(file) = File::open(entry.path()) {
+            file.sync_all().map_err(failed)?;
+        }
+    }
+    sync_dir(dir).map_err(failed)
+}
+
+fn replace(path: &Path, contents: &[u8], mode: u32, sync: bool) -> Result<(), StoreError> {
     let temporary = temporary_beside(path);
-    write_and_rename(path, &temporary, contents, mode).map_err(|source| {
+    write_and_rename(path, &temporary, contents, mode, sync).map_err(|source| {
         // Best effort: the error below is the one that counts.
         let _ = fs::remove_file(&temporary);
         StoreError::Write { path: path.to_owned(), source }
@@ -37,13 +59,15 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn write_and_rename(path: &Path, temporary: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+fn write_and_rename(path: &Path, temporary: &Path, contents: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temporary)?;
     file.write_all(contents)?;
-    file.sync_all()?;
+    if sync {
+        file.sync_all()?;
+    }
     drop(file);
     fs::rename(temporary, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    if sync { sync_dir(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
 }
 
 #[cfg(test)]

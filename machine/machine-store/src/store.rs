@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use machine_types::{MachineName, Record};
+use machine_types::{MachineName, Progress, Record};
 
-use crate::file::{sync_dir, temporary_beside, write_atomic};
+use crate::file::{sync_dir, temporary_beside, write_atomic, write_unsynced};
 use crate::{Lock, StoreError};
 
 const CONFIG: &str = "config.json";
@@ -82,6 +82,12 @@ impl Store {
         self.lock(&format!("machine-{name}"), &format!("machine `{name}`"), limit, give_up)
     }
 
+    /// Whether another rmachine works on this machine right now.
+    #[must_use]
+    pub fn is_locked(&self, name: &MachineName) -> bool {
+        matches!(self.lock_machine(name, Duration::ZERO, &|| false), Err(StoreError::Busy { .. }))
+    }
+
     /// Waits until no other rmachine makes keys of the store.
     pub fn lock_certs(&self, limit: Duration) -> Result<Lock, StoreError> {
         self.lock("certs", "the keys of the store", limit, &|| false)
@@ -141,12 +147,19 @@ impl Store {
     }
 
     /// Writes the record of a machine. The caller holds the machine's lock.
+    ///
+    /// The record of a machine that is not finished need not survive a crash of this computer: what
+    /// runs here does not survive it either.
     pub fn save(&self, record: &Record) -> Result<(), StoreError> {
         let dir = self.machine(&record.name);
         self.make_dir(&dir)?;
         let mut text = serde_json::to_vec_pretty(record).expect("a record is plain JSON");
         text.push(b'\n');
-        write_atomic(&dir.join(CONFIG), &text, 0o600)
+        let write = match record.progress {
+            Progress::Recorded | Progress::Keys => write_unsynced,
+            Progress::Driver | Progress::Done => write_atomic,
+        };
+        write(&dir.join(CONFIG), &text, 0o600)
     }
 
     /// Removes a machine's folder: it is gone at once, or still there whole. The caller holds the
@@ -187,7 +200,7 @@ fn natural_key(name: &MachineName) -> Vec<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use machine_types::{CONFIG_VERSION, HostOptions, Progress};
+    use machine_types::{CONFIG_VERSION, HostOptions};
 
     use super::*;
 

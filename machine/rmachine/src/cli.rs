@@ -56,24 +56,41 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Print the machine that the docker client talks to now
     Active(commands::active::Active),
+    /// Print a script that completes the words of this program in a shell
+    Completion(commands::completion::Completion),
     /// Print the flags that point a docker client to a machine
     Config(commands::config::Config),
     /// Make machines
     Create(Box<commands::create::Create>),
     /// Print the shell commands that point docker clients to a machine
     Env(commands::env::Env),
+    /// Keep the images that machines boot
+    Image(commands::image::ImageArgs),
     /// Print all that is known of a machine
     Inspect(commands::inspect::Inspect),
     /// Print the addresses of machines
     Ip(commands::show::Many),
     /// Turn machines off as by pulling the plug
     Kill(commands::show::Many),
+    /// Print what a machine said since its last start
+    Logs(commands::logs::Logs),
     /// List machines
     Ls(commands::ls::Ls),
+    /// Refused: machines cannot mount folders of each other yet
+    #[command(hide = true)]
+    Mount(commands::Ignored),
+    /// Open, list and close ports of a machine on this workstation
+    Port(commands::port::Port),
+    /// Bring keys and settings into machines again
+    Provision(commands::show::Many),
+    /// Make new certificates for machines
+    RegenerateCerts(commands::certs::Regenerate),
     /// Restart machines
     Restart(commands::power::Power),
     /// Remove machines
     Rm(commands::rm::Rm),
+    /// Copy files from and to machines
+    Scp(commands::scp::Scp),
     /// Log in to a machine, or run a command on it
     Ssh(commands::ssh::Ssh),
     /// Turn machines on
@@ -82,6 +99,8 @@ pub(crate) enum Command {
     Status(commands::show::One),
     /// Turn machines off in an orderly way
     Stop(commands::show::Many),
+    /// Change machines to another image, and back if it does not work
+    Upgrade(commands::upgrade::Upgrade),
     /// Print the URL of a machine's engine
     Url(commands::show::One),
     /// Print the version of rmachine, or of a machine's engine

@@ -7,7 +7,7 @@ use std::time::Duration;
 use machine_core::driver::Place;
 use machine_pki::{Certificate, Pair, authority, client, key_matches, server};
 use machine_ssh::{HostKey, KeyPair};
-use machine_store::{read, write_atomic};
+use machine_store::{read, write_atomic, write_unsynced};
 use time::OffsetDateTime;
 
 use crate::context::{Certs, Context};
@@ -54,7 +54,16 @@ pub(crate) fn store_keys(context: &Context) -> Result<(Pair, Pair), Failure> {
     Ok((ca, user))
 }
 
-/// A machine's own keys in its folder, and copies of what a client of it needs.
+/// A new certificate for the client. Machines trust the authority, so they take it at once.
+pub(crate) fn renew_client(context: &Context) -> Result<(), Failure> {
+    let (ca, _) = store_keys(context)?;
+    let _lock = context.store.lock_certs(LOCK_LIMIT)?;
+    let pair = client(&ca, &organization(), OffsetDateTime::now_utc()).map_err(|error| pki(&error))?;
+    write_pair(&context.certs.client, &context.certs.client_key, &pair)
+}
+
+/// A machine's own keys in its folder, and copies of what a client of it needs. The caller sees to it
+/// that they reach the disk before the machine counts as made.
 pub(crate) fn machine_keys(
     context: &Context,
     place: &Place,
@@ -88,7 +97,8 @@ pub(crate) fn server_pair(dir: &Path, ca: &Pair, names: &[String], renew: bool) 
         }
     }
     let pair = server(ca, &organization(), names, now).map_err(|error| pki(&error))?;
-    write_pair(&cert, &key, &pair)?;
+    write_unsynced(&key, pair.key.as_bytes(), 0o600)?;
+    write_unsynced(&cert, pair.cert.as_bytes(), 0o644)?;
     Ok(pair)
 }
 
@@ -99,13 +109,15 @@ fn is_ours(context: &Context, certs: &Certs) -> bool {
 
 fn ssh_pair(dir: &Path, name: &str, comment: &str) -> Result<KeyPair, Failure> {
     let (private, public) = (dir.join(name), dir.join(format!("{name}.pub")));
-    if private.exists() && public.exists() {
+    // A crash may have left an empty one.
+    let is_there = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0);
+    if is_there(&private) && is_there(&public) {
         return Ok(KeyPair { private: text(&private)?, public: text(&public)? });
     }
     let pair =
         KeyPair::generate(comment).map_err(|error| Failure::because("could not make an ssh key", &error))?;
-    write_atomic(&private, pair.private.as_bytes(), 0o600)?;
-    write_atomic(&public, format!("{}\n", pair.public.trim()).as_bytes(), 0o644)?;
+    write_unsynced(&private, pair.private.as_bytes(), 0o600)?;
+    write_unsynced(&public, format!("{}\n", pair.public.trim()).as_bytes(), 0o644)?;
     Ok(pair)
 }
 
@@ -135,7 +147,7 @@ fn keep(path: &Path, contents: &str, mode: u32) -> Result<(), Failure> {
     if std::fs::read(path).is_ok_and(|found| found == contents.as_bytes()) {
         return Ok(());
     }
-    Ok(write_atomic(path, contents.as_bytes(), mode)?)
+    Ok(write_unsynced(path, contents.as_bytes(), mode)?)
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

@@ -2,13 +2,14 @@
 //! engine answers over TLS. What fails is taken back.
 
 mod flags;
-mod ignition;
+pub(crate) mod ignition;
 
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 pub(crate) use flags::Create;
-use machine_core::driver::{Driver, Event, Observer};
+use machine_core::driver::Driver;
 use machine_driver_generic::NoneDriver;
 use machine_driver_qemu::{QemuConfig, QemuDriver, files};
 use machine_types::{AuthOptions, CONFIG_VERSION, HostOptions, MachineName, Progress, Record};
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::commands::certs::certificate_names;
 use crate::commands::each;
 use crate::commands::power::bring_up;
 use crate::context::Context;
@@ -25,8 +27,11 @@ use crate::keys::{MachineKeys, machine_keys};
 use crate::machine::Machine;
 use crate::progress::Printer;
 
+/// Files of a machine's folder that are larger are no keys.
+const LARGEST_KEY: u64 = 64 * 1024;
+
 pub(crate) fn run(context: &Context, args: &Create) -> Result<ExitCode, Failure> {
-    args.check()?;
+    let names = args.check()?;
     // Broken input is told of before anything is made.
     let extra = args.ignition.as_deref().map(ignition::read).transpose()?;
     // An image is brought into the store once, not by each of the threads.
@@ -34,7 +39,7 @@ pub(crate) fn run(context: &Context, args: &Create) -> Result<ExitCode, Failure>
         machine_driver_qemu::NAME => Some(image::choose(context, args.qemu.image.as_deref())?.id),
         _ => None,
     };
-    each(&args.names, |name| one(context, args, name, image.as_deref(), extra.as_ref()))
+    each(&names, |name| one(context, args, name, image.as_deref(), extra.as_ref()))
 }
 
 fn one(
@@ -145,35 +150,38 @@ fn finish(
         own_keys(context, machine)?;
         return reached(context, machine, Progress::Done);
     }
+    if let Some(extra) = extra {
+        let path = machine.place.dir.join(ignition::EXTRA);
+        machine_store::write_unsynced(&path, extra.to_json().as_bytes(), 0o600)?;
+        machine.record.host_options.ignition = context.relative(&path);
+    }
     let keys = own_keys(context, machine)?;
-    reached(context, machine, Progress::Keys)?;
+    machine.record.progress = Progress::Keys;
     printer.step("keys and certificates are made");
     context.cancel().check()?;
     let config = ignition::whole(&machine.record, &keys, extra)?;
     reached(context, machine, Progress::Driver)?;
     let limit = args.ready_limit();
     machine.drive(context, printer, limit, |driver, session| driver.create(session, config.as_bytes()))?;
-    tell_accelerator(machine, printer);
-    bring_up(context, machine, printer, limit)?;
+    let dir = machine.place.dir.clone();
+    // The disk has time for the keys while the machine starts.
+    let (up, synced) = thread::scope(|scope| {
+        let sync = scope.spawn(|| machine_store::sync_files(&dir, LARGEST_KEY));
+        let up = bring_up(context, machine, printer, limit);
+        (up, sync.join().unwrap_or(Ok(())))
+    });
+    up?;
+    synced?;
     reached(context, machine, Progress::Done)
 }
 
-fn own_keys(context: &Context, machine: &Machine) -> Result<MachineKeys, Failure> {
-    let mut names = vec![machine.record.name.to_string()];
-    names.extend(machine.driver.certificate_names());
-    names.extend(machine.record.host_options.auth_options.server_cert_sans.iter().cloned());
-    machine_keys(context, &machine.place, &names)
+pub(crate) fn own_keys(context: &Context, machine: &Machine) -> Result<MachineKeys, Failure> {
+    machine_keys(context, &machine.place, &certificate_names(machine))
 }
 
 fn reached(context: &Context, machine: &mut Machine, progress: Progress) -> Result<(), Failure> {
     machine.record.progress = progress;
     Ok(context.store.save(&machine.record)?)
-}
-
-fn tell_accelerator(machine: &Machine, printer: &Printer) {
-    if machine.record.driver_name == machine_driver_qemu::NAME {
-        printer.notice(Event::Step("starting QEMU".into()));
-    }
 }
 
 /// Removes what a failed create made, keeping only the console's log outside.

@@ -126,6 +126,15 @@ fn look(
             item.driver.clone_from(&machine.record.driver_name);
             item.options = machine.record.host_options.clone();
             tell_state(&mut item, &machine, limit);
+            if !machine.record.is_complete() && item.error.is_empty() {
+                let working = context.store.is_locked(name);
+                let told = if working {
+                    "create is going on"
+                } else {
+                    "create was interrupted: run it again, or rm"
+                };
+                item.error = told.into();
+            }
             if item.state == State::Running {
                 item.url = machine.driver.engine_url().unwrap_or_default();
                 item.active = !docker_host.is_empty() && item.url == docker_host;
@@ -145,9 +154,6 @@ fn tell_state(item: &mut Item, machine: &Machine, limit: Duration) {
     match machine.state(limit) {
         Ok(state) => item.state = state,
         Err(failure) => item.error = failure.message,
-    }
-    if !machine.record.is_complete() && item.state == State::Error {
-        item.error = "create was interrupted: run it again, or rm".into();
     }
 }
 

@@ -1,15 +1,22 @@
 //! One file per command. Adding one is a file, a line here and a line in `cli`.
 
 pub(crate) mod active;
+pub(crate) mod certs;
+pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod env;
+pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod port;
 pub(crate) mod power;
 pub(crate) mod rm;
+pub(crate) mod scp;
 pub(crate) mod show;
 pub(crate) mod ssh;
+pub(crate) mod upgrade;
 
 use std::process::ExitCode;
 use std::thread;
@@ -20,23 +27,40 @@ use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::Failure;
 
+/// Words of a command that is refused in any case.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ignored {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<String>,
+}
+
 pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let context = Context::new(&cli.global)?;
     match cli.command {
         Command::Active(args) => active::run(&context, &args),
+        Command::Completion(args) => completion::run(&args),
         Command::Config(args) => config::run(&context, &args),
         Command::Create(args) => create::run(&context, &args),
         Command::Env(args) => env::run(&context, &args),
+        Command::Image(args) => image::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
         Command::Ip(args) => show::ip(&context, &args),
         Command::Kill(args) => power::kill(&context, &args),
+        Command::Logs(args) => logs::run(&context, &args),
         Command::Ls(args) => ls::run(&context, &args),
+        Command::Mount(_) => Err(Failure::new("machines cannot mount folders of each other yet")
+            .hint("copy files with `rmachine scp -r`")),
+        Command::Port(args) => port::run(&context, &args),
+        Command::Provision(args) => certs::provision(&context, &args),
+        Command::RegenerateCerts(args) => certs::regenerate(&context, &args),
         Command::Restart(args) => power::restart(&context, &args),
         Command::Rm(args) => rm::run(&context, &args),
+        Command::Scp(args) => scp::run(&context, &args),
         Command::Ssh(args) => ssh::run(&context, &args),
         Command::Start(args) => power::start(&context, &args),
         Command::Status(args) => show::status(&context, &args),
         Command::Stop(args) => power::stop(&context, &args),
+        Command::Upgrade(args) => upgrade::run(&context, &args),
         Command::Url(args) => show::url(&context, &args),
         Command::Version(args) => show::version(&context, &args),
     }

@@ -1,14 +1,15 @@
 //! Turning machines on and off: start, stop, restart, kill.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use machine_core::driver::Observer;
+use machine_core::driver::{Event, Observer};
 use machine_types::{MachineName, State};
 
-use crate::commands::each;
 use crate::commands::show::Many;
+use crate::commands::{certs, each};
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
@@ -16,6 +17,8 @@ use crate::machine::{Machine, READY_LIMIT, names_or_default};
 use crate::progress::{Printer, Silent};
 
 const STATE_LIMIT: Duration = Duration::from_secs(10);
+/// From ready to an answer over TLS.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Flags of commands that end with a running machine.
 #[derive(Debug, Args)]
@@ -94,13 +97,39 @@ pub(crate) fn bring_up(
 ) -> Result<(), Failure> {
     machine.drive(context, observer, limit, |driver, session| driver.start(session))?;
     machine.drive(context, observer, limit, |driver, session| driver.wait_ready(session))?;
-    if let (false, Some(url)) = (machine.driver.has_own_engine(), machine.driver.engine_url()) {
-        engine::get(&url, &machine.place.dir, "/_ping", Duration::from_secs(20))?;
+    answers(context, machine)?;
+    if certs::is_due(machine) {
+        printer_step(observer, "renewing its certificate");
+        certs::renew(context, machine, false)?;
     }
     Ok(())
 }
 
-fn locked(context: &Context, name: &MachineName) -> Result<(Machine, machine_store::Lock), Failure> {
+/// Waits until the engine answers over TLS. A machine that is ready has it listen at once or soon.
+pub(crate) fn answers(context: &Context, machine: &Machine) -> Result<(), Failure> {
+    let (false, Some(url)) = (machine.driver.has_own_engine(), machine.driver.engine_url()) else {
+        return Ok(());
+    };
+    let start = Instant::now();
+    loop {
+        let left = ANSWER_LIMIT.saturating_sub(start.elapsed());
+        match engine::get(&url, &machine.place.dir, "/_ping", left.max(Duration::from_secs(1))) {
+            Ok(_) => return Ok(()),
+            Err(failure) if start.elapsed() >= ANSWER_LIMIT => return Err(failure),
+            Err(_) => context.cancel().check()?,
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn printer_step(observer: &dyn Observer, text: &str) {
+    observer.notice(Event::Step(text.to_owned()));
+}
+
+pub(crate) fn locked(
+    context: &Context,
+    name: &MachineName,
+) -> Result<(Machine, machine_store::Lock), Failure> {
     // An unknown name is told of before anything is waited for or made.
     context.store.load(name)?;
     let lock = context.lock(name)?;

@@ -15,7 +15,7 @@ use crate::machine::READY_LIMIT;
 pub(crate) struct Create {
     /// Names of the new machines
     #[arg(value_name = "NAME", required = true)]
-    pub(crate) names: Vec<MachineName>,
+    names: Vec<String>,
     /// What makes the machine: qemu, generic or none
     #[arg(long, short, default_value = "qemu", env = "MACHINE_DRIVER")]
     pub(crate) driver: String,
@@ -148,8 +148,8 @@ impl Create {
         Duration::from_secs(self.timeout)
     }
 
-    /// What is wrong with the flags alone.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    /// The names, or what is wrong with the flags alone.
+    pub(crate) fn check(&self) -> Result<Vec<MachineName>, Failure> {
         if self.engine.engine_install_url.is_some() {
             return Err(Failure::new(
                 "`--engine-install-url` cannot be honoured: the engine is part of the image",
@@ -179,7 +179,9 @@ impl Create {
                 .hint("leave out the port, or create one machine at a time")
                 .code(3));
         }
-        Ok(())
+        let parse =
+            |name: &String| name.parse().map_err(|error| Failure::because("no machine was made", &error));
+        self.names.iter().map(parse).collect()
     }
 
     pub(crate) fn engine_options(&self) -> EngineOptions {

@@ -9,6 +9,9 @@ use machine_types::Record;
 use crate::failure::Failure;
 use crate::keys::MachineKeys;
 
+/// The user's part, kept in the machine's folder for when keys change.
+pub(crate) const EXTRA: &str = "extra.ign";
+
 /// A user's config, checked.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
     let shown = path.display().to_string();
