@@ -27,7 +27,7 @@ mod error;
 mod limits;
 mod program;
 mod runtime;
-mod seccomp;
+pub mod seccomp;
 mod stopped;
 mod stream;
 
