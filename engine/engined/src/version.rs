@@ -14,3 +14,6 @@ pub(crate) fn commit() -> &'static str {
 pub(crate) fn build_time() -> &'static str {
     option_env!("RMACHINE_BUILD_TIME").unwrap_or("1970-01-01T00:00:00.000000000+00:00")
 }
+
+/// The architecture in Go's words.
+pub(crate) const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };

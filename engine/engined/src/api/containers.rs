@@ -140,16 +140,11 @@ pub(super) async fn wait(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done
         ended = phase.wait_for(done) => ended.map(|p| p.clone()).unwrap_or_default(),
         () = reply.closed() => return Ok(()),
     };
-    let error = ended.removal_error.clone().or(Some(ended.error.clone()).filter(|e| !e.is_empty()));
-    let error = error.map_or(Value::Null, |message| json!({ "Message": message }));
+    let error = ended.removal_error.map_or(Value::Null, |message| json!({ "Message": message }));
     let mut body = json!({ "StatusCode": ended.exit_code });
-    if call_wants_error(&error) {
+    if !error.is_null() {
         body["Error"] = error;
     }
     reply.send(format!("{body}\n").as_bytes()).await?;
     Ok(reply.end().await?)
-}
-
-fn call_wants_error(error: &Value) -> bool {
-    !error.is_null()
 }

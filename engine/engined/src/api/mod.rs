@@ -7,8 +7,10 @@ mod call;
 mod containers;
 mod detach;
 mod events;
+mod files;
 mod images;
 mod logs;
+mod networks;
 mod progress;
 mod prune;
 mod streams;
@@ -53,6 +55,7 @@ impl Api {
                 _ => Err(page_not_found()),
             },
             (_, ["images", rest @ ..]) => self.images(call, method.as_str(), rest).await,
+            ("POST", ["commit"]) => files::commit(d, call).await,
             ("GET", ["events"]) => events::events(d, call).await,
             ("GET", ["system", "df"]) => prune::df(d, call).await,
             ("GET", ["volumes"]) => volumes::list(d, call).await,
@@ -60,6 +63,13 @@ impl Api {
             ("POST", ["volumes", "prune"]) => volumes::prune(d, call).await,
             ("GET", ["volumes", name]) => volumes::inspect(d, call, name).await,
             ("DELETE", ["volumes", name]) => volumes::remove(d, call, name).await,
+            ("GET", ["networks"]) => networks::list(d, call).await,
+            ("POST", ["networks", "create"]) => networks::create(d, call).await,
+            ("POST", ["networks", "prune"]) => networks::prune(d, call).await,
+            ("GET", ["networks", name]) => networks::inspect(d, call, name).await,
+            ("DELETE", ["networks", name]) => networks::remove(d, call, name).await,
+            ("POST", ["networks", name, "connect"]) => networks::connect(d, call, name).await,
+            ("POST", ["networks", name, "disconnect"]) => networks::disconnect(d, call, name).await,
             ("OPTIONS", _) => call.empty(StatusCode::OK).await,
             _ if system::is_swarm(area) => Err(system::swarm(area, &method, &parts)),
             _ => Err(page_not_found()),
@@ -87,6 +97,14 @@ impl Api {
             ("POST", [id, "wait"]) => containers::wait(d, call, id).await,
             ("POST", [id, "attach"]) => streams::attach(d, call, id).await,
             ("POST", [id, "exec"]) => streams::exec_create(d, call, id).await,
+            ("GET", [id, "export"]) => files::export(d, call, id).await,
+            ("GET", [id, "changes"]) => files::changes(d, call, id).await,
+            ("GET", [id, "top"]) => files::top(d, call, id).await,
+            ("GET", [id, "stats"]) => files::stats(d, call, id).await,
+            ("HEAD", [id, "archive"]) => files::stat(d, call, id).await,
+            ("GET", [id, "archive"]) => files::get(d, call, id).await,
+            ("PUT", [id, "archive"]) => files::put(d, call, id).await,
+            ("POST", [id, "update"]) => files::update(d, call, id).await,
             ("POST", [id, "resize"]) => streams::resize(d, call, id).await,
             _ => Err(page_not_found()),
         }

@@ -26,7 +26,7 @@ pub(super) async fn version(call: &mut Call<'_>) -> Done {
             "Version": version::ENGINE,
             "Details": {
                 "ApiVersion": API_VERSION.to_string(),
-                "Arch": ARCH,
+                "Arch": version::ARCH,
                 "BuildTime": version::build_time(),
                 "Experimental": "false",
                 "GitCommit": version::commit(),
@@ -42,15 +42,12 @@ pub(super) async fn version(call: &mut Call<'_>) -> Done {
         "GitCommit": version::commit(),
         "GoVersion": "none",
         "Os": "linux",
-        "Arch": ARCH,
+        "Arch": version::ARCH,
         "KernelVersion": kernel,
         "BuildTime": version::build_time(),
     });
     call.ok_json(&body).await
 }
-
-/// The architecture in Go's words.
-pub(crate) const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 pub(super) async fn info(daemon: &Daemon, call: &mut Call<'_>) -> Done {
     let mut body = daemon.info();

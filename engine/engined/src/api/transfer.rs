@@ -1,5 +1,6 @@
 //! Images on their way in and out: load, save, import, pull, push.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use engine_image::pipe::{pipe, pipe_out};
@@ -63,7 +64,8 @@ pub(super) async fn save(d: &Arc<Daemon>, call: &mut Call<'_>, names: Vec<String
     let ids: Vec<_> = names.iter().filter_map(|n| d.store.lookup(n).ok()).map(|i| i.id).collect();
     // Ends with the archive, or when the receiver is dropped.
     tokio::task::spawn_blocking(move || match store.save(&items, &mut out) {
-        Ok(()) => {}
+        // A receiver that is gone needs no end.
+        Ok(()) => drop(out.flush()),
         Err(error) => out.fail(std::io::Error::other(error.report())),
     });
     for id in ids {

@@ -117,6 +117,11 @@ pub(crate) struct Record {
     pub(crate) networks: BTreeMap<String, EndpointSettings>,
     /// The ports as they are published now: `80/tcp` → bindings.
     pub(crate) ports: engine_api::host_config::PortMap,
+    /// It is in its networks, as far as events have told.
+    pub(crate) joined: bool,
+    /// Its interfaces, while it runs.
+    pub(crate) endpoints: Vec<engine_net::model::Endpoint>,
+    pub(crate) published: Vec<engine_net::model::PublishedPort>,
     /// Stopped by a user: restart policies leave it alone.
     pub(crate) stopped_by_user: bool,
     /// The namespace that carries its network, while it runs.

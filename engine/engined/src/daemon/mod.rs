@@ -1,11 +1,14 @@
 //! The engine behind the API: its containers, images, networks and volumes, and what it knows of the host.
 
+mod archive;
 pub(crate) mod attach;
 mod caps;
+mod connect;
 pub(crate) mod container;
 mod copy_up;
 pub(crate) mod create;
 mod devices;
+mod dns;
 mod durable;
 pub(crate) mod error;
 pub(crate) mod events;
@@ -20,6 +23,8 @@ pub(crate) mod list;
 pub(crate) mod logfile;
 mod mounts;
 mod names;
+pub(crate) mod networks;
+mod publish;
 mod registry;
 mod remove;
 mod restore;
@@ -27,6 +32,8 @@ pub(crate) mod sandbox;
 mod settings;
 mod spec;
 mod start;
+pub(crate) mod stats;
+pub(crate) mod update;
 pub(crate) mod usage;
 pub(crate) mod volumes;
 
@@ -41,6 +48,7 @@ use engine_runtime::{Runtime, RuntimeConfig, ShimProgram};
 
 use crate::options::Config;
 use exec::ExecSession;
+pub(crate) use settings::merge_image;
 
 /// One engine.
 pub(crate) struct Daemon {
@@ -52,6 +60,7 @@ pub(crate) struct Daemon {
     pub(crate) volumes: volumes::Volumes,
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
+    pub(crate) networks: networks::Networks,
     execs: Mutex<BTreeMap<String, Arc<ExecSession>>>,
     stopping: AtomicBool,
 }
@@ -72,6 +81,8 @@ impl Daemon {
             cgroup_parent: config.cgroup_parent.clone().unwrap_or_else(|| "docker".into()),
         })
         .map_err(|e| anyhow::anyhow!("could not set up the runtime: {}", error::chain(&e)))?;
+        let networks = networks::Networks::open(&config)
+            .map_err(|e| anyhow::anyhow!("could not set up the networks: {e}"))?;
         let daemon = Arc::new(Daemon {
             id,
             events: events::Events::default(),
@@ -79,12 +90,42 @@ impl Daemon {
             volumes,
             store,
             runtime,
+            networks,
             execs: Mutex::default(),
             stopping: AtomicBool::new(false),
             config,
         });
+        if daemon.config.ip_forward
+            && let Err(error) = engine_net::bridge::enable_forwarding()
+        {
+            tracing::warn!(error = %error::chain(&error), "could not turn on forwarding");
+        }
+        daemon.networks.ensure_bridges();
         daemon.restore().await?;
+        if let Err(error) = daemon.apply_firewall() {
+            tracing::error!(%error, "could not set up the firewall");
+        }
+        daemon.clone().guard_firewall();
         Ok(daemon)
+    }
+
+    /// Puts the firewall back when somebody flushed it. Ends with the process.
+    fn guard_firewall(self: Arc<Self>) {
+        if !self.config.firewall {
+            return;
+        }
+        tokio::spawn(async move {
+            let Ok(monitor) = engine_net::Monitor::new() else { return };
+            while monitor.changed().await.is_ok() {
+                match self.networks.firewall.heal() {
+                    Ok(true) => tracing::warn!("the firewall table was changed from outside and is put back"),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(error = %error::chain(&error), "could not check the firewall")
+                    }
+                }
+            }
+        });
     }
 
     pub(crate) fn container_dir(&self, id: &str) -> PathBuf {

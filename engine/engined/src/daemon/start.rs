@@ -64,6 +64,7 @@ impl Daemon {
         let (net, files) = self.build_sandbox(container).await?;
         let cgroup = self.runtime.make_cgroup(&container.id, &spec::resources(&host)?)?;
         let mut shim_spec = self.spec(container, net, files)?;
+        self.add_link_environment(container, &mut shim_spec);
         shim_spec.cgroup = cgroup.spec();
         self.tell_volumes(container, "mount");
         let program = self.runtime.prepare(&shim_spec).await.map_err(start_failure)?;

@@ -1,0 +1,146 @@
+//! Connecting containers to networks and taking them off, also while they run.
+
+use std::sync::Arc;
+
+use engine_api::network::EndpointSettings;
+
+use super::Daemon;
+use super::container::Container;
+use super::durable::Survive;
+use super::error::{Refusal, Result};
+use super::names;
+
+impl Daemon {
+    /// Checks what a container asks of a network, and adds the name every container has there.
+    pub(crate) fn check_endpoint(&self, id: &str, name: &str, settings: &mut EndpointSettings) -> Result<()> {
+        let network = self.networks.find(name)?;
+        let wants_address = settings.ipam_config.as_ref().is_some_and(|i| !i.ipv4_address.is_empty());
+        let has_aliases = settings.aliases.as_ref().is_some_and(|a| !a.is_empty());
+        if network.net.embedded_dns {
+            let short = names::short(id).to_owned();
+            let aliases = settings.aliases.get_or_insert_default();
+            if !aliases.contains(&short) {
+                aliases.push(short);
+            }
+            return Ok(());
+        }
+        if wants_address {
+            return Err(Refusal::bad("user specified IP address is supported on user defined networks only"));
+        }
+        if has_aliases {
+            return Err(Refusal::bad(
+                "network-scoped alias is supported only for containers in user defined networks",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn connect(
+        self: &Arc<Self>,
+        name: &str,
+        container: &Arc<Container>,
+        mut settings: EndpointSettings,
+    ) -> Result<()> {
+        let network = self.networks.find(name)?;
+        let _alive = container.lifecycle.lock().await;
+        let (mode, connected, alive) = {
+            let record = container.record();
+            (
+                record.host.network_mode.clone(),
+                record.networks.contains_key(&network.name),
+                record.state.is_alive(),
+            )
+        };
+        if mode.starts_with("container:") {
+            return Err(Refusal::forbidden(
+                "container sharing network namespace with another container or host cannot be connected to any other network",
+            ));
+        }
+        if mode == "host" || network.name == "host" {
+            return Err(Refusal::forbidden(
+                "container cannot be disconnected from host network or connected to host network",
+            ));
+        }
+        if connected && alive {
+            return Err(Refusal::forbidden(format!(
+                "endpoint with name {} already exists in network {}",
+                container.name(),
+                network.name
+            )));
+        }
+        self.check_endpoint(&container.id, &network.name, &mut settings)?;
+        settings.network_id.clone_from(&network.id);
+        container.record().networks.insert(network.name.clone(), settings);
+        if alive {
+            let (daemon, own, net) = (self.clone(), container.clone(), network.name.clone());
+            let joined = tokio::task::spawn_blocking(move || daemon.join_running(&own, &net)).await;
+            let joined = joined.map_err(|e| Refusal::internal(format!("connecting failed: {e}")))?;
+            if let Err(refusal) = joined {
+                container.record().networks.remove(&network.name);
+                return Err(refusal);
+            }
+            self.start_dns(container)?;
+            self.write_files(container)?;
+            self.tell_network(&network, "connect", &container.id);
+        }
+        Ok(container.save(Survive::PowerCut)?)
+    }
+
+    pub(crate) async fn disconnect(
+        self: &Arc<Self>,
+        name: &str,
+        container: &Arc<Container>,
+        force: bool,
+    ) -> Result<()> {
+        let network = self.networks.find(name)?;
+        let _alive = container.lifecycle.lock().await;
+        let record = container.record().clone();
+        if record.host.network() == "host" || network.name == "host" {
+            return Err(Refusal::forbidden(
+                "container cannot be disconnected from host network or connected to host network",
+            ));
+        }
+        if !record.networks.contains_key(&network.name) {
+            if force {
+                return Ok(());
+            }
+            return Err(Refusal::internal(format!(
+                "container {} is not connected to network {}",
+                container.id, network.name
+            )));
+        }
+        if record.state.is_alive() {
+            let (daemon, own, net) = (self.clone(), container.clone(), network.clone());
+            let left = tokio::task::spawn_blocking(move || daemon.leave_running(&own, &net)).await;
+            left.map_err(|e| Refusal::internal(format!("disconnecting failed: {e}")))??;
+        }
+        container.record().networks.remove(&network.name);
+        if record.state.is_alive() {
+            self.write_files(container)?;
+            self.tell_network(&network, "disconnect", &container.id);
+        }
+        Ok(container.save(Survive::PowerCut)?)
+    }
+
+    /// Nothing of it stays in networks once a container is gone.
+    pub(crate) fn forget_endpoints(&self, container: &Container) {
+        let endpoints = std::mem::take(&mut container.record().endpoints);
+        for endpoint in endpoints {
+            self.give_back_address(&endpoint.network, &endpoint.id);
+        }
+    }
+
+    /// Names are looked up when they are asked for; hosts files of linked containers know the old one.
+    pub(crate) fn renamed_in_networks(&self, container: &Container) {
+        self.refresh_linked(container);
+    }
+
+    /// The containers with an endpoint in a network.
+    pub(crate) fn members(&self, network: &str) -> Vec<Arc<Container>> {
+        let all = self.containers.all().into_iter();
+        all.filter(|c| {
+            c.record().networks.values().any(|s| s.network_id == network && !s.endpoint_id.is_empty())
+        })
+        .collect()
+    }
+}
