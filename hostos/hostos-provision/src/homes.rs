@@ -21,6 +21,19 @@ pub(crate) fn settle(root: &Root, accounts: &Accounts, home: &NewHome) -> io::Re
             Some(user) => carry(root, from, &user.home),
             None => Ok(()),
         },
+        NewHome::Own { user, old } => match accounts.user(user) {
+            Some(user) => match root.find(&user.home)?.filter(is_directory) {
+                Some(home) => hand_over(&home, *old, (user.uid, user.gid)),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        },
+        NewHome::Remove { home, uid } => match root.find(home)?.filter(is_directory) {
+            Some(place) if home != "/" && place.access()?.is_some_and(|access| access.uid == *uid) => {
+                place.remove()
+            }
+            _ => Ok(()),
+        },
     }
 }
 
@@ -68,6 +81,19 @@ fn copy_below(from: &Place, to: &Place, user: &User) -> io::Result<()> {
     Ok(())
 }
 
+/// Changes the owner of what belonged to the old numbers, there and below.
+fn hand_over(place: &Place, old: (u32, u32), new: (u32, u32)) -> io::Result<()> {
+    if place.kind()? == Some(Kind::Directory) {
+        for name in place.names()? {
+            hand_over(&place.child(&name)?, old, new)?;
+        }
+    }
+    let Some(access) = place.access()? else { return Ok(()) };
+    let uid = if access.uid == old.0 { new.0 } else { access.uid };
+    let gid = if access.gid == old.1 { new.1 } else { access.gid };
+    if (uid, gid) == (access.uid, access.gid) { Ok(()) } else { place.own(uid, gid) }
+}
+
 fn carry(root: &Root, from: &str, to: &str) -> io::Result<()> {
     let to = root.place(to)?;
     match root.find(from)? {
@@ -99,4 +125,30 @@ pub(crate) fn authorize(root: &Root, accounts: &Accounts, wanted: &PasswdUser) -
     }
     let place = root.place(&format!("{home}/{KEYS}"))?;
     place.write(access(0o600), |file| io::Write::write_all(file, keys.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_home_gets_all_of_the_skeleton() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let at = |path: &str| directory.path().join(path);
+        std::fs::create_dir_all(at("etc/skel/.config/deep")).expect("it is made");
+        std::fs::write(at("etc/skel/.config/deep/file"), "x").expect("it is written");
+        std::os::unix::fs::symlink("deep/file", at("etc/skel/.config/link")).expect("it is made");
+        let root = Root::open(directory.path()).expect("it is there");
+        let mut accounts = Accounts::read(&root, 1).expect("they are empty");
+        let owner = nix::unistd::geteuid().as_raw();
+        let wanted = PasswdUser { name: "core".into(), uid: Some(i64::from(owner)), ..PasswdUser::default() };
+        let homes = accounts.ensure_user(&wanted).expect("it is fine");
+        homes.iter().try_for_each(|home| settle(&root, &accounts, home)).expect("it is made");
+        assert_eq!(std::fs::read_to_string(at("home/core/.config/link")).expect("it leads there"), "x");
+        let mode = at("home/core").metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        assert!(!at("home/core.provision").exists());
+    }
 }

@@ -144,22 +144,28 @@ impl Writer<'_> {
         let overwrite = file.overwrite == Some(true);
         let kind = place.kind().map_err(&failed)?;
         let fresh = Access { uid: 0, gid: 0, mode: FILE_MODE };
-        let (old, kept) = match kind {
-            None => (fresh, None),
-            Some(_) if overwrite => (fresh, None),
-            Some(Kind::File) => (current(&place).map_err(&failed)?, Some(place.read().map_err(&failed)?)),
+        let there = match kind {
+            Some(Kind::File) => Some(place.read().map_err(&failed)?),
+            None => None,
+            Some(_) if overwrite => None,
             Some(kind) => return Err(NodeError::Exists { path: path.clone(), what: noun(kind) }),
         };
-        if let Some(kept) = kept.as_deref().filter(|_| contents.base.is_some())
-            && !contents.is(kept).map_err(&failed)?
-        {
+        let same = match &there {
+            Some(there) => contents.base.is_some() && contents.is(there).map_err(&failed)?,
+            None => false,
+        };
+        if there.is_some() && contents.base.is_some() && !overwrite && !same {
             return Err(NodeError::Exists { path: path.clone(), what: "another file" });
+        }
+        let old = if there.is_some() && !overwrite { current(&place).map_err(&failed)? } else { fresh };
+        let access = self.access(path, &file.user, &file.group, file.mode, old)?;
+        if same {
+            return place.set_access(access).map_err(&failed);
         }
         if overwrite && matches!(kind, Some(Kind::Directory)) {
             place.remove().map_err(&failed)?;
         }
-        let access = self.access(path, &file.user, &file.group, file.mode, old)?;
-        let parts = parts(contents, kept.as_deref());
+        let parts = parts(contents, there.filter(|_| !overwrite).as_deref());
         place
             .write(access, |file| {
                 parts.iter().try_for_each(|part| io::copy(&mut part.reader(), file).map(|_| ()))

@@ -226,6 +226,18 @@ impl Place {
         set_access(&file, access)
     }
 
+    /// Sets the owner of what is there, a link itself.
+    pub(crate) fn own(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(fchownat(
+            &self.directory,
+            self.name.as_os_str(),
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?)
+    }
+
     /// Makes a symbolic link there.
     pub(crate) fn symlink(&self, target: &str, uid: u32, gid: u32) -> io::Result<()> {
         symlinkat(target, &self.directory, self.name.as_os_str())?;

@@ -25,7 +25,7 @@ pub(crate) fn write_all(root: &Root, systemd: &Systemd) -> Result<(), NodeError>
 
 fn write(root: &Root, unit: &Unit) -> Result<(), NodeError> {
     for dropin in &unit.dropins {
-        if let Some(contents) = dropin.contents.as_deref().filter(|contents| !contents.is_empty()) {
+        if let Some(contents) = dropin.contents.as_deref() {
             put(root, &format!("{UNITS}/{}.d/{}", unit.name, dropin.name), contents)?;
         }
     }

@@ -92,11 +92,7 @@ fn against_units(findings: &mut Findings, config: &Config) {
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for unit in &config.systemd.units {
         let path = format!("/etc/systemd/system/{}", unit.name);
-        for dropin in unit
-            .dropins
-            .iter()
-            .filter(|dropin| dropin.contents.as_deref().is_some_and(|text| !text.is_empty()))
-        {
+        for dropin in unit.dropins.iter().filter(|dropin| dropin.contents.is_some()) {
             taken.insert(format!("{path}.d/{}", dropin.name));
         }
         if unit.contents.as_deref().is_some_and(|text| !text.is_empty()) {

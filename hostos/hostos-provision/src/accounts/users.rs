@@ -12,6 +12,20 @@ pub(crate) enum NewHome {
         /// For whom.
         user: String,
     },
+    /// Given to the user's new numbers, where the old ones owned.
+    Own {
+        /// Whose.
+        user: String,
+        /// Numbers before.
+        old: (u32, u32),
+    },
+    /// Removed with all that is in it, if it is its user's.
+    Remove {
+        /// Where.
+        home: String,
+        /// Number of the user who is gone.
+        uid: u32,
+    },
     /// Moved from an older path, if that exists.
     Move {
         /// From where.
@@ -23,20 +37,18 @@ pub(crate) enum NewHome {
 
 impl Accounts {
     /// Makes the user as the config wants it; says what has to happen to its home.
-    pub(crate) fn ensure_user(&mut self, wanted: &PasswdUser) -> Result<Option<NewHome>, AccountError> {
+    pub(crate) fn ensure_user(&mut self, wanted: &PasswdUser) -> Result<Vec<NewHome>, AccountError> {
         if wanted.should_exist == Some(false) {
-            self.remove_user(&wanted.name);
-            return Ok(None);
+            return Ok(self.remove_user(&wanted.name).into_iter().collect());
         }
         check_fields(wanted)?;
         for group in &wanted.groups {
             self.known_group(&wanted.name, group)?;
         }
-        let home = match self.user(&wanted.name) {
-            Some(_) => self.change_user(wanted)?,
-            None => self.add_user(wanted)?,
-        };
-        Ok(home)
+        match self.user(&wanted.name) {
+            Some(_) => self.change_user(wanted),
+            None => Ok(self.add_user(wanted)?.into_iter().collect()),
+        }
     }
 
     fn add_user(&mut self, wanted: &PasswdUser) -> Result<Option<NewHome>, AccountError> {
@@ -108,8 +120,9 @@ impl Accounts {
         next_id(range, system, &taken).ok_or_else(|| AccountError::NoIdLeft(name.into()))
     }
 
-    fn change_user(&mut self, wanted: &PasswdUser) -> Result<Option<NewHome>, AccountError> {
+    fn change_user(&mut self, wanted: &PasswdUser) -> Result<Vec<NewHome>, AccountError> {
         let name = &wanted.name;
+        let before = self.user(name);
         if let Some(uid) = wanted.uid {
             let uid = self.free_wanted_uid(name, uid)?;
             self.passwd.set(name, 2, uid.to_string());
@@ -127,7 +140,11 @@ impl Accounts {
         if wanted.password_hash.is_some() {
             let hash = password(wanted.password_hash.as_deref());
             match self.shadow.line(name) {
-                Some(_) => self.shadow.set(name, 1, hash),
+                Some(line) if line.field(1) == hash => {}
+                Some(_) => {
+                    self.shadow.set(name, 1, hash);
+                    self.shadow.set(name, 2, self.today.to_string());
+                }
                 None => self.add_shadow(wanted, wanted.system.unwrap_or_default()),
             }
         }
@@ -136,14 +153,19 @@ impl Accounts {
             self.gshadow.remove_from_lists(3, name);
             self.join_groups(name, &wanted.groups);
         }
-        let old = self.user(name).map(|user| user.home).unwrap_or_default();
-        match &wanted.home_dir {
-            Some(home) if *home != old => {
-                self.passwd.set(name, 5, home.clone());
-                Ok(Some(NewHome::Move { from: old, user: name.clone() }))
+        let mut homes = Vec::new();
+        if let (Some(before), Some(now)) = (&before, self.user(name)) {
+            if (before.uid, before.gid) != (now.uid, now.gid) {
+                homes.push(NewHome::Own { user: name.clone(), old: (before.uid, before.gid) });
             }
-            _ => Ok(None),
+            if let Some(home) = wanted.home_dir.as_ref().filter(|home| **home != before.home) {
+                self.passwd.set(name, 5, home.clone());
+                homes.push(NewHome::Move { from: before.home.clone(), user: name.clone() });
+            }
         }
+        // The home is at its new place when it changes hands.
+        homes.reverse();
+        Ok(homes)
     }
 
     fn join_groups(&mut self, name: &str, groups: &[String]) {
@@ -160,9 +182,9 @@ impl Accounts {
         named.or_else(numbered).map(|line| line.name().to_owned())
     }
 
-    /// Takes the user out of every file; its home stays.
-    fn remove_user(&mut self, name: &str) {
-        let Some(user) = self.user(name) else { return };
+    /// Takes the user out of every file; its home is to go too.
+    fn remove_user(&mut self, name: &str) -> Option<NewHome> {
+        let user = self.user(name)?;
         self.passwd.remove(name);
         self.shadow.remove(name);
         self.group.remove_from_lists(3, name);
@@ -176,6 +198,8 @@ impl Accounts {
             self.group.remove(name);
             self.gshadow.remove(name);
         }
+        let shared = self.passwd.lines().any(|line| line.field(5) == user.home);
+        (!shared).then_some(NewHome::Remove { home: user.home, uid: user.uid })
     }
 }
 

@@ -1,33 +1,26 @@
-//! Partition tables on disks and in image files, read and written with the crate `gpt`.
+//! Partition tables of disks and image files: planned from what is there, written, and read by the kernel.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use gpt::disk::LogicalBlockSize;
-use gpt::mbr::ProtectiveMBR;
-use gpt::partition_types::{OperatingSystem, Type};
-use gpt::{GptConfig, partition};
 use hostos_config::Disk;
-use uuid::Uuid;
 
-use super::partitions::{Entry, Room, Table, arrange};
+use super::gpt_format::{self, Gpt, ReadError};
+use super::partitions::{Table, arrange};
 use super::{DiskError, devices, failed};
-use crate::filesystem::{size_of, wipe_signatures};
-
-const MIB: u64 = 1 << 20;
+use crate::filesystem::{probe, size_of, wipe_signatures};
 
 /// A table to write.
 #[derive(Debug)]
 pub(super) struct Change {
     device: PathBuf,
     /// Nothing if the table is as wanted.
-    table: Option<Table>,
+    gpt: Option<Gpt>,
+    /// Whether what is on the disk now is to be forgotten.
     wipe: bool,
-    sector: u64,
 }
 
 /// What is to be done to a disk.
@@ -35,104 +28,72 @@ pub(super) fn plan(disk: &Disk, device: &Path) -> Result<Change, DiskError> {
     let mut file = File::open(device).map_err(failed("open", device))?;
     let sector = sector_size(device);
     let size = size_of(&mut file).map_err(failed("measure", device))?;
-    let wipe = disk.wipe_table == Some(true);
-    let old = if wipe { None } else { read(device, sector)? };
-    let room = room(size, sector);
-    let before = old.clone().unwrap_or_default();
-    let after = arrange(&before, &disk.partitions, room).map_err(|fault| DiskError::Partition {
+    let wanted = disk.wipe_table == Some(true);
+    let old = if wanted { None } else { read(device, &file, size, sector)? };
+    if !wanted && old.is_none() && !disk.partitions.is_empty() {
+        refuse_to_overwrite(device)?;
+    }
+    let wipe = wanted || old.is_none() && !disk.partitions.is_empty();
+    let mut gpt = old.unwrap_or_else(|| Gpt::new(size / sector, sector));
+    let before = gpt.table.clone();
+    gpt.table = arrange(&before, &disk.partitions, gpt.room()).map_err(|fault| DiskError::Partition {
         partition: fault.partition,
         device: device.display().to_string(),
         why: fault.why,
     })?;
-    // A disk without partitions in the config keeps what it has; one to wipe gets its empty table.
-    let changed = wipe || after != before;
-    Ok(Change { device: device.into(), table: changed.then_some(after), wipe: wipe || old.is_none(), sector })
+    let changed = wipe || gpt.table != before;
+    Ok(Change { device: device.into(), gpt: changed.then_some(gpt), wipe })
 }
 
-/// The sectors between the two copies of a table of 128 entries.
-fn room(size: u64, sector: u64) -> Room {
-    let table = (128 * 128_u64).div_ceil(sector);
-    Room { first: 2 + table, last: (size / sector).saturating_sub(2 + table), per_mib: MIB / sector }
+/// A disk without a table of ours may still hold something that somebody misses.
+fn refuse_to_overwrite(device: &Path) -> Result<(), DiskError> {
+    let found = probe(device).map_err(failed("read", device))?.format;
+    let mbr = gpt_format::has_mbr_partitions(device).map_err(failed("read", device))?;
+    let what = match (found.as_str(), mbr) {
+        ("", false) => return Ok(()),
+        ("", true) => "an MBR partition table".to_owned(),
+        (format, _) => format!("a filesystem ({format})"),
+    };
+    Err(table_error(device, "make", format!("it holds {what}; set wipeTable to forget that")))
 }
 
-/// The partitions of a disk; nothing if it has no table.
-fn read(device: &Path, sector: u64) -> Result<Option<Table>, DiskError> {
-    let config = GptConfig::new().writable(false).logical_block_size(block_size(sector));
-    match config.open(device) {
-        Ok(disk) => {
-            Ok(Some(disk.partitions().iter().filter(|(_, part)| part.is_used()).map(entry).collect()))
-        }
-        Err(gpt::GptError::Io(source)) => Err(failed("read the partition table of", device)(source)),
-        Err(_) => Ok(None),
+fn read(device: &Path, file: &File, size: u64, sector: u64) -> Result<Option<Gpt>, DiskError> {
+    match Gpt::read(file, size / sector, sector) {
+        Ok(gpt) => Ok(Some(gpt)),
+        Err(ReadError::None) => Ok(None),
+        Err(ReadError::Unusual(why)) => Err(table_error(device, "use", why.into())),
+        Err(ReadError::Io(source)) => Err(failed("read the partition table of", device)(source)),
     }
 }
 
-fn entry((number, part): (&u32, &partition::Partition)) -> (u32, Entry) {
-    let entry = Entry {
-        first: part.first_lba,
-        last: part.last_lba,
-        label: part.name.trim_end_matches('\0').to_owned(),
-        type_guid: part.part_type_guid.guid.to_string().to_ascii_uppercase(),
-        guid: part.part_guid.to_string().to_ascii_uppercase(),
-    };
-    (*number, entry)
+fn table_error(device: &Path, what: &'static str, why: String) -> DiskError {
+    DiskError::Table { what, device: device.display().to_string(), why }
 }
 
 /// Writes a table and makes the kernel read it.
 pub(super) fn write(change: Change) -> Result<(), DiskError> {
-    let Some(table) = &change.table else { return Ok(()) };
+    let Some(gpt) = &change.gpt else { return Ok(()) };
     let device = change.device.as_path();
-    let refused = |why: String| DiskError::Table { what: "write", device: device.display().to_string(), why };
     let mut file = OpenOptions::new().read(true).write(true).open(device).map_err(failed("open", device))?;
     let size = size_of(&mut file).map_err(failed("measure", device))?;
-    if change.wipe {
-        wipe_signatures(&file, size).map_err(failed("wipe", device))?;
-        let sectors = u32::try_from(size / change.sector - 1).unwrap_or(u32::MAX);
-        ProtectiveMBR::with_lb_size(sectors)
-            .overwrite_lba0(&mut file)
-            .map_err(|error| refused(error.to_string()))?;
-    }
-    let config = GptConfig::new().writable(true).logical_block_size(block_size(change.sector));
-    let opened =
-        if change.wipe { config.create_from_device(file, None) } else { config.open_from_device(file) };
-    let mut disk = opened.map_err(|error| refused(error.to_string()))?;
-    let partitions = table.iter().map(|(number, entry)| (*number, partition_of(entry))).collect();
-    let partitions = keep_flags(partitions, disk.partitions());
-    disk.update_partitions(partitions).map_err(|error| refused(error.to_string()))?;
-    let file = disk.write().map_err(|error| refused(error.to_string()))?;
-    file.sync_all().map_err(failed("write", device))?;
-    reread(&file).map_err(failed("make the kernel read the partition table of", device))
-}
-
-fn partition_of(entry: &Entry) -> partition::Partition {
-    let guid = |text: &str| Uuid::parse_str(text).unwrap_or_else(|_| Uuid::new_v4());
-    partition::Partition {
-        part_type_guid: Type { guid: guid(&entry.type_guid), os: OperatingSystem::None },
-        part_guid: guid(&entry.guid),
-        first_lba: entry.first,
-        last_lba: entry.last,
-        flags: 0,
-        name: entry.label.clone(),
-    }
-}
-
-/// A partition that stays keeps its flags.
-fn keep_flags(
-    mut new: BTreeMap<u32, partition::Partition>,
-    old: &BTreeMap<u32, partition::Partition>,
-) -> BTreeMap<u32, partition::Partition> {
-    for (number, part) in &mut new {
-        if let Some(before) = old.get(number).filter(|before| before.part_guid == part.part_guid) {
-            part.flags = before.flags;
+    let write = || {
+        if change.wipe {
+            wipe_signatures(&file, size)?;
         }
-    }
-    new
+        gpt.write(&file, change.wipe)?;
+        file.sync_all()
+    };
+    write().map_err(failed("write the partition table of", device))?;
+    reread(&file).map_err(failed("make the kernel read the partition table of", device))
 }
 
 /// The GUID of the partition that a device is.
 pub(super) fn partition_guid(device: &Path) -> Option<String> {
     let (disk, number) = devices::disk_of(device)?;
-    let table = read(&disk, sector_size(&disk)).ok()??;
+    let mut file = File::open(&disk).ok()?;
+    let sector = sector_size(&disk);
+    let size = size_of(&mut file).ok()?;
+    let table: Table = Gpt::read(&file, size / sector, sector).ok()?.table;
     table.get(&number).map(|entry| entry.guid.clone())
 }
 
@@ -143,17 +104,13 @@ fn sector_size(device: &Path) -> u64 {
     text.trim().parse().ok().filter(|size| matches!(size, 512 | 4096)).unwrap_or(512)
 }
 
-fn block_size(sector: u64) -> LogicalBlockSize {
-    if sector == 4096 { LogicalBlockSize::Lb4096 } else { LogicalBlockSize::Lb512 }
-}
-
 /// Makes the kernel read the table of a block device; an image file has nobody to tell.
 fn reread(file: &File) -> io::Result<()> {
-    if file.metadata()?.file_type().is_block_device() { reread::tell_kernel(file.as_fd()) } else { Ok(()) }
+    if file.metadata()?.file_type().is_block_device() { request::tell_kernel(file.as_fd()) } else { Ok(()) }
 }
 
 #[allow(unsafe_code, reason = "the request to read a partition table is an ioctl that no crate wraps")]
-mod reread {
+mod request {
     use std::io;
     use std::os::fd::{AsRawFd as _, BorrowedFd};
 

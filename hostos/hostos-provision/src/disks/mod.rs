@@ -3,6 +3,7 @@
 mod devices;
 mod filesystems;
 mod gpt;
+mod gpt_format;
 mod mounts;
 mod partitions;
 

@@ -16,6 +16,7 @@ const MAX_PARTITIONS: u32 = 128;
 pub(super) struct Entry {
     pub(super) first: u64,
     pub(super) last: u64,
+    pub(super) flags: u64,
     pub(super) label: String,
     pub(super) type_guid: String,
     /// Drawn at random when empty.
@@ -166,6 +167,7 @@ impl Arrangement {
         let entry = Entry {
             first,
             last,
+            flags: 0,
             label: wish.label.clone().unwrap_or_default(),
             type_guid: or(&wish.type_guid, LINUX_DATA).to_ascii_uppercase(),
             guid: or(&wish.guid, "").to_ascii_uppercase(),

@@ -137,7 +137,7 @@ fn fixture() -> tempfile::TempDir {
     for directory in [
         "bin",
         "etc/default",
-        "etc/skel/.config",
+        "etc/skel",
         "etc/selinux/t/contexts/files",
         "etc/systemd/system",
         "home/web",
@@ -173,7 +173,6 @@ fn fixture() -> tempfile::TempDir {
         ),
         ("etc/default/useradd", 0o644, "SHELL=/bin/bash\nGROUP=100\n"),
         ("etc/skel/.bashrc", 0o644, "# shell\n"),
-        ("etc/skel/.config/tool", 0o600, "x\n"),
         ("etc/selinux/config", 0o644, "SELINUXTYPE=t\n"),
         ("etc/selinux/t/contexts/files/file_contexts", 0o644, ""),
         ("etc/motd", 0o644, "old\n"),
