@@ -76,6 +76,12 @@ pub trait Driver: Send {
         false
     }
 
+    /// Whether its ssh server was there before us: its host key is pinned at the first connection, and
+    /// the key to log in with is the user's.
+    fn has_own_ssh(&self) -> bool {
+        false
+    }
+
     /// Ways in from this workstation, if the driver makes such.
     fn forwards(&self) -> Vec<Forward> {
         Vec::new()

@@ -18,6 +18,8 @@ pub struct Identity<'a> {
     pub driver: &'a str,
     /// How the engine runs.
     pub engine: &'a EngineOptions,
+    /// Where the engine listens in the machine.
+    pub engine_port: u16,
     /// Authority whose clients the engine lets in, PEM.
     pub ca: &'a str,
     /// The engine's certificate, PEM.
@@ -38,7 +40,11 @@ pub fn config(identity: &Identity<'_>) -> Value {
         file("/etc/docker/ca.pem", 0o644, identity.ca),
         file("/etc/docker/server.pem", 0o644, identity.server_cert),
         file("/etc/docker/server-key.pem", 0o600, identity.server_key),
-        file("/etc/docker/daemon.json", 0o644, &pretty(&daemon_json(identity.driver, identity.engine))),
+        file(
+            "/etc/docker/daemon.json",
+            0o644,
+            &pretty(&daemon_json(identity.driver, identity.engine, identity.engine_port)),
+        ),
         file("/etc/ssh/ssh_host_ed25519_key", 0o600, identity.ssh_host_key),
     ];
     let mut config = json!({
@@ -59,11 +65,11 @@ pub fn config(identity: &Identity<'_>) -> Value {
 
 /// The engine's own configuration file, with what the user asked for.
 #[must_use]
-pub fn daemon_json(driver: &str, engine: &EngineOptions) -> Value {
+pub fn daemon_json(driver: &str, engine: &EngineOptions, port: u16) -> Value {
     let mut labels = engine.labels.clone();
     labels.push(format!("provider={driver}"));
     let mut config = json!({
-        "hosts": ["unix:///var/run/docker.sock", "tcp://0.0.0.0:2376"],
+        "hosts": ["unix:///var/run/docker.sock", format!("tcp://0.0.0.0:{port}")],
         "tlsverify": true,
         "tlscacert": "/etc/docker/ca.pem",
         "tlscert": "/etc/docker/server.pem",
@@ -180,7 +186,7 @@ mod tests {
             insecure_registry: vec!["10.0.0.1:5000".into()],
             ..EngineOptions::default()
         };
-        let config = daemon_json("qemu", &engine);
+        let config = daemon_json("qemu", &engine, 2376);
         assert_eq!(config["dns"], json!(["8.8.8.8"]));
         assert_eq!(config["log-opts"], json!({"max-size": "10m"}));
         assert_eq!(config["log-driver"], "json-file");
@@ -200,6 +206,7 @@ mod tests {
             name: &name,
             driver: "qemu",
             engine: &engine,
+            engine_port: 2376,
             ca: "CA",
             server_cert: "CERT",
             server_key: "KEY",

@@ -5,5 +5,7 @@
 //! `machine-store` and in `rmachine`.
 
 pub mod boot;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod driver;
 pub mod ignition;

@@ -2,6 +2,8 @@
 //!
 //! Deliberately not here: making or unmaking computers.
 
+mod generic;
 mod none;
 
+pub use generic::GenericDriver;
 pub use none::NoneDriver;

@@ -116,3 +116,36 @@ impl Driver for NoneDriver {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use machine_core::contract::{Subject, check};
+
+    use super::*;
+
+    #[test]
+    fn it_keeps_the_contract() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = Place {
+            store: dir.path().to_owned(),
+            dir: dir.path().to_owned(),
+            name: "m".parse().expect("a name"),
+            id: uuid::Uuid::from_u128(1),
+        };
+        check(&Subject {
+            place: &place,
+            new: &|| Box::new(NoneDriver::new("tcp://192.0.2.1:2376")),
+            load: &|data| Ok(Box::new(NoneDriver::load(data)?)),
+            ignition: b"{}",
+            ready_limit: Duration::from_secs(1),
+        });
+    }
+
+    #[test]
+    fn an_address_is_what_stands_in_the_url() {
+        let driver = NoneDriver::new("tcp://[2001:db8::1]:2376/");
+        assert_eq!(driver.address().as_deref(), Some("[2001:db8::1]:2376"));
+        assert_eq!(driver.certificate_names(), ["2001:db8::1"]);
+        assert_eq!(NoneDriver::new("nowhere").address(), None);
+    }
+}

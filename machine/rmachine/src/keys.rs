@@ -64,10 +64,14 @@ pub(crate) fn renew_client(context: &Context) -> Result<(), Failure> {
 
 /// A machine's own keys in its folder, and copies of what a client of it needs. The caller sees to it
 /// that they reach the disk before the machine counts as made.
+///
+/// With `own_ssh` the machine had an ssh server before us: there is no host key to make, and the key
+/// to log in with is in the folder already.
 pub(crate) fn machine_keys(
     context: &Context,
     place: &Place,
     names: &[String],
+    own_ssh: bool,
 ) -> Result<MachineKeys, Failure> {
     let (ca, user) = store_keys(context)?;
     let dir = &place.dir;
@@ -76,6 +80,10 @@ pub(crate) fn machine_keys(
     keep(&dir.join("cert.pem"), &user.cert, 0o644)?;
     keep(&dir.join("key.pem"), &user.key, 0o600)?;
     let server = server_pair(dir, &ca, names, false)?;
+    if own_ssh {
+        let (ssh_host_key, ssh_authorized_key) = (String::new(), String::new());
+        return Ok(MachineKeys { ca: ca.cert, server, ssh_host_key, ssh_authorized_key });
+    }
     let login = ssh_pair(dir, "id_ed25519", &format!("rmachine {}", place.name))?;
     let host = ssh_pair(dir, "ssh_host_ed25519_key", place.name.as_str())?;
     let pinned = HostKey::from_public(&host.public)

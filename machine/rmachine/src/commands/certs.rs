@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::{renew_client, server_pair, store_keys};
 use crate::machine::{Machine, names_or_default};
-use crate::progress::Printer;
+use crate::progress::{Printer, Silent};
 
 /// Flags of `regenerate-certs`.
 #[derive(Debug, Args)]
@@ -47,9 +47,9 @@ pub(crate) fn regenerate(context: &Context, args: &Regenerate) -> Result<ExitCod
         renew_client(context)?;
     }
     each(&names, |name| {
-        let (machine, _lock) = locked(context, name)?;
+        let (mut machine, _lock) = locked(context, name)?;
         must_run(&machine)?;
-        renew(context, &machine, true)?;
+        renew(context, &mut machine, true)?;
         Printer::new(name).step("has a new certificate");
         Ok(())
     })
@@ -57,9 +57,9 @@ pub(crate) fn regenerate(context: &Context, args: &Regenerate) -> Result<ExitCod
 
 pub(crate) fn provision(context: &Context, args: &Many) -> Result<ExitCode, Failure> {
     each(&names_or_default(context, &args.names)?, |name| {
-        let (machine, _lock) = locked(context, name)?;
+        let (mut machine, _lock) = locked(context, name)?;
         must_run(&machine)?;
-        renew(context, &machine, false)?;
+        renew(context, &mut machine, false)?;
         Printer::new(name).step("is provisioned");
         Ok(())
     })
@@ -74,7 +74,7 @@ pub(crate) fn is_due(machine: &Machine) -> bool {
 }
 
 /// Brings keys and settings into the machine, new ones if they are due or with `renew` in any case.
-pub(crate) fn renew(context: &Context, machine: &Machine, renew: bool) -> Result<(), Failure> {
+pub(crate) fn renew(context: &Context, machine: &mut Machine, renew: bool) -> Result<(), Failure> {
     if renew {
         let (ca, _) = store_keys(context)?;
         server_pair(&machine.place.dir, &ca, &certificate_names(machine), true)?;
@@ -83,7 +83,14 @@ pub(crate) fn renew(context: &Context, machine: &Machine, renew: bool) -> Result
     let extra = (!machine.record.host_options.ignition.is_empty())
         .then(|| ignition::read(&context.store.root().join(&machine.record.host_options.ignition)))
         .transpose()?;
-    let config = ignition::whole(&machine.record, &keys, extra.as_ref())?;
+    let config = ignition::whole(machine, &keys, extra.as_ref())?;
+    if machine.driver.has_own_ssh() {
+        // Such a host is provisioned by what created it.
+        machine.drive(context, &Silent, RESTART_LIMIT, |driver, session| {
+            driver.create(session, config.as_bytes())
+        })?;
+        return answers(context, machine);
+    }
     machine_store::write_atomic(
         &machine.place.dir.join(machine_driver_qemu::files::CONFIG),
         config.as_bytes(),
@@ -92,6 +99,7 @@ pub(crate) fn renew(context: &Context, machine: &Machine, renew: bool) -> Result
     let settings = machine_core::ignition::daemon_json(
         &machine.record.driver_name,
         &machine.record.host_options.engine_options,
+        ignition::engine_port(machine),
     );
     let files = [
         ("/etc/docker/ca.pem", keys.ca.clone(), 0o644),

@@ -2,6 +2,7 @@
 //! engine answers over TLS. What fails is taken back.
 
 mod flags;
+mod generic;
 pub(crate) mod ignition;
 
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) use flags::Create;
 use machine_core::driver::Driver;
-use machine_driver_generic::NoneDriver;
+use machine_driver_generic::{GenericDriver, NoneDriver};
 use machine_driver_qemu::{QemuConfig, QemuDriver, files};
 use machine_types::{AuthOptions, CONFIG_VERSION, HostOptions, MachineName, Progress, Record};
 use time::OffsetDateTime;
@@ -87,7 +88,13 @@ fn begin(
             .hint(format!("finish it with that driver, or `rmachine rm {name}` first")));
         }
         printer.step("going on with an interrupted create");
-        return Machine::of(context, found);
+        let mut machine = Machine::of(context, found)?;
+        if args.driver == GenericDriver::NAME {
+            // Where our programs and the user's key are is not kept.
+            machine.driver = Box::new(args.generic.driver(name)?);
+            args.generic.bring_key(&machine)?;
+        }
+        return Ok(machine);
     }
     let id = Uuid::new_v4();
     let driver = new_driver(args, name, id, image)?;
@@ -116,6 +123,11 @@ fn begin(
         ready_limit: args.ready_limit(),
     })?;
     context.store.save(&machine.record)?;
+    if args.driver == GenericDriver::NAME
+        && let Err(failure) = args.generic.bring_key(&machine)
+    {
+        return Err(take_back(context, machine, failure));
+    }
     Ok(machine)
 }
 
@@ -131,6 +143,7 @@ fn new_driver(
             Ok(Box::new(QemuDriver::new(args.qemu.apply(config)?)))
         }
         NoneDriver::NAME => Ok(Box::new(NoneDriver::new(args.url.as_deref().unwrap_or_default()))),
+        GenericDriver::NAME => Ok(Box::new(args.generic.driver(name)?)),
         other => Err(Failure::new(format!("there is no driver `{other}`"))
             .hint("the drivers are qemu, generic and none")
             .code(3)),
@@ -159,7 +172,7 @@ fn finish(
     machine.record.progress = Progress::Keys;
     printer.step("keys and certificates are made");
     context.cancel().check()?;
-    let config = ignition::whole(&machine.record, &keys, extra)?;
+    let config = ignition::whole(machine, &keys, extra)?;
     reached(context, machine, Progress::Driver)?;
     let limit = args.ready_limit();
     machine.drive(context, printer, limit, |driver, session| driver.create(session, config.as_bytes()))?;
@@ -176,7 +189,7 @@ fn finish(
 }
 
 pub(crate) fn own_keys(context: &Context, machine: &Machine) -> Result<MachineKeys, Failure> {
-    machine_keys(context, &machine.place, &certificate_names(machine))
+    machine_keys(context, &machine.place, &certificate_names(machine), machine.driver.has_own_ssh())
 }
 
 fn reached(context: &Context, machine: &mut Machine, progress: Progress) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use clap::Args;
 use machine_driver_qemu::{Accel, ENGINE_PORT, Network, QemuConfig, SSH_PORT};
 use machine_types::{EngineOptions, MachineName, SwarmOptions};
 
+use super::generic::Generic;
 use crate::failure::Failure;
 use crate::machine::READY_LIMIT;
 
@@ -38,6 +39,8 @@ pub(crate) struct Create {
     swarm: Swarm,
     #[command(flatten)]
     pub(crate) qemu: Qemu,
+    #[command(flatten)]
+    pub(crate) generic: Generic,
 }
 
 #[derive(Debug, Args)]

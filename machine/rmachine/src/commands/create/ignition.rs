@@ -4,10 +4,12 @@ use std::path::Path;
 
 use hostos_config::Config;
 use machine_core::ignition::{Identity, config};
-use machine_types::Record;
+use machine_driver_qemu::ENGINE_PORT;
 
+use crate::engine::socket_address;
 use crate::failure::Failure;
 use crate::keys::MachineKeys;
+use crate::machine::Machine;
 
 /// The user's part, kept in the machine's folder for when keys change.
 pub(crate) const EXTRA: &str = "extra.ign";
@@ -21,11 +23,17 @@ pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
 }
 
 /// The machine's whole config as JSON.
-pub(crate) fn whole(record: &Record, keys: &MachineKeys, extra: Option<&Config>) -> Result<String, Failure> {
+pub(crate) fn whole(
+    machine: &Machine,
+    keys: &MachineKeys,
+    extra: Option<&Config>,
+) -> Result<String, Failure> {
+    let record = &machine.record;
     let own = config(&Identity {
         name: &record.name,
         driver: &record.driver_name,
         engine: &record.host_options.engine_options,
+        engine_port: engine_port(machine),
         ca: &keys.ca,
         server_cert: &keys.server.cert,
         server_key: &keys.server.key,
@@ -38,6 +46,12 @@ pub(crate) fn whole(record: &Record, keys: &MachineKeys, extra: Option<&Config>)
     // Two good configs may not go together.
     parse("the merged config", merged.as_bytes())?;
     Ok(merged)
+}
+
+/// Where the engine listens in the machine: forwards may show it elsewhere.
+pub(crate) fn engine_port(machine: &Machine) -> u16 {
+    let direct = machine.driver.has_own_ssh().then(|| machine.driver.engine_url()).flatten();
+    direct.and_then(|url| socket_address(&url).ok()).map_or(ENGINE_PORT, |address| address.port())
 }
 
 fn parse(name: &str, bytes: &[u8]) -> Result<Config, Failure> {
