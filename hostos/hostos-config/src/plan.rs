@@ -153,7 +153,7 @@ fn access(mode: i64, user: &Owner, group: &Owner, overwrite: Option<bool>) -> St
         _ => "root".into(),
     };
     let over = if overwrite == Some(true) { ", in the place of what is there" } else { "" };
-    format!("{mode:04o} {}:{}{over}", name(user), name(group))
+    format!("{:04o} {}:{}{over}", mode & 0o777, name(user), name(group))
 }
 
 fn unit(steps: &mut Vec<Step>, unit: &Unit) {

@@ -5,6 +5,7 @@
 //! A run that was interrupted can be repeated.
 
 use std::io;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostos_config::{Config, Rejected, unsupported};
@@ -39,6 +40,14 @@ pub enum ApplyError {
     /// Something that machines of this release cannot do; nothing was written.
     #[error(transparent)]
     Unsupported(Rejected),
+    /// The kernel was started with other arguments; nothing was written.
+    #[error(
+        "the config wants other kernelArguments than this kernel runs with; start the machine with `{wanted}`"
+    )]
+    KernelArguments {
+        /// The whole command line that would be right.
+        wanted: String,
+    },
     /// The disks.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -75,6 +84,10 @@ pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
     let refused = unsupported(config);
     if !refused.is_empty() {
         return Err(ApplyError::Unsupported(Rejected { diagnostics: refused }));
+    }
+    if root.path() == Path::new("/") {
+        let running = std::fs::read_to_string("/proc/cmdline").map_err(target("read /proc/cmdline"))?;
+        check_kernel_arguments(config, &running)?;
     }
     let fetcher = Fetcher::new(config)?;
     let contents = prepare::contents(config, &fetcher)?;
@@ -113,6 +126,18 @@ pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
     })
 }
 
+/// Whether a kernel that runs with these arguments is the one the config wants. Nothing in a machine can
+/// change them: they come from whoever starts it.
+///
+/// # Errors
+/// The arguments that it should be started with.
+pub fn check_kernel_arguments(config: &Config, running: &str) -> Result<(), ApplyError> {
+    match config.kernel_arguments.change(running) {
+        None => Ok(()),
+        Some(wanted) => Err(ApplyError::KernelArguments { wanted }),
+    }
+}
+
 /// Notes that the run is done, after all it wrote is safe.
 fn record(root: &Root) -> io::Result<()> {
     root.sync()?;
@@ -147,6 +172,15 @@ mod tests {
     use hostos_config::{File, Link, PasswdUser, Unit};
 
     use super::*;
+
+    #[test]
+    fn a_kernel_with_other_arguments_is_named() {
+        let mut config = Config::default();
+        config.kernel_arguments.should_exist.push("nosmt".into());
+        assert!(check_kernel_arguments(&config, "quiet nosmt").is_ok());
+        let error = check_kernel_arguments(&config, "quiet").expect_err("it lacks one");
+        assert!(error.to_string().ends_with("start the machine with `quiet nosmt`"), "{error}");
+    }
 
     #[test]
     fn a_small_config_is_written_and_a_rerun_changes_nothing() {

@@ -109,7 +109,10 @@ fn show_plan(file: &Path, format: Format) -> Result<(), Failed> {
     let (bytes, name) = read(file)?;
     let loaded = load(&bytes, &name).map_err(not_loaded)?;
     loaded.warnings.iter().for_each(say);
-    let refused = unsupported(&loaded.config);
+    let refused: Vec<Diagnostic> = unsupported(&loaded.config)
+        .into_iter()
+        .map(|refused| Diagnostic { file: name.clone(), ..refused })
+        .collect();
     if !refused.is_empty() {
         return Err(rejected(Rejected { diagnostics: refused }));
     }

@@ -20,7 +20,7 @@ mod sources;
 mod units;
 
 pub use accounts::AccountError;
-pub use apply::{ApplyError, RESULT_FILE, Report, apply};
+pub use apply::{ApplyError, RESULT_FILE, Report, apply, check_kernel_arguments};
 pub use cli::{command, run};
 pub use disks::DiskError;
 pub use fetch::{AuthorityError, FetchError, Fetcher, HttpError, TftpError, UnpackError};
