@@ -324,6 +324,13 @@ impl Node {
         }
     }
 
+    /// Ends everything at once, storing nothing: as if the process was killed.
+    pub async fn kill(&self) {
+        let mut tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+        let _ = self.0.raft.shutdown().await;
+    }
+
     /// Ends everything, after storing the state.
     pub async fn shut_down(&self) {
         let _ = self.0.raft.shutdown().await;

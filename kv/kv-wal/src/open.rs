@@ -135,6 +135,6 @@ fn apply(found: &mut Found, record: &Record, offset: usize, segment: &mut Segmen
         }
         Record::TruncateAfter(number) => found.index.truncate_after(*number),
         Record::Purge(number) => found.index.purge(*number),
-        Record::Slot(slot, value) => found.slots.set(*slot, value.clone()),
+        Record::Slot(slot, value) => found.slots.set(*slot, Bytes::copy_from_slice(value)),
     }
 }

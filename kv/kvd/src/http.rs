@@ -90,7 +90,12 @@ impl Handler for ClientPort {
             if ["/v3/", "/v3beta/", "/v3alpha/"].iter().any(|prefix| path.starts_with(prefix)) {
                 return gateway.answer(request).await;
             }
-            if core.config.enable_v2 && (path.starts_with("/v2/") || path == "/new" || v2::is_token(&path)) {
+            if core.config.enable_v2
+                && (path.starts_with("/v2/")
+                    || path.starts_with("/v1/clusters")
+                    || path == "/new"
+                    || v2::is_token(&path))
+            {
                 return v2::answer(core, request).await;
             }
             not_found()

@@ -1,5 +1,7 @@
 //! Ports. Each takes gRPC and plain HTTP, over HTTP/1 and HTTP/2, with or without TLS, or a unix socket.
 
+mod authority;
+
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -134,7 +136,9 @@ async fn serve<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 
         .initial_stream_window_size(1 << 20)
         .max_concurrent_streams(100_000)
         .keep_alive_interval(None);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) =
+        server.serve_connection(TokioIo::new(authority::Corrected::new(stream)), service).await
+    {
         tracing::debug!(%error, "connection ended");
     }
 }

@@ -45,6 +45,9 @@ pub(crate) async fn answer(core: Arc<Core>, request: Whole) -> Response<Body> {
     if is_token(&path) {
         return keys(&core, &format!("/discovery{path}"), request).await;
     }
+    if path == "/v1/clusters" || path.starts_with("/v1/clusters/") {
+        return swarm(&core, &request).await;
+    }
     match path.as_str() {
         "/new" => new_token(&core, &request).await,
         "/v2/machines" => {
@@ -301,6 +304,56 @@ async fn new_token(core: &Core, request: &Whole) -> Response<Body> {
         None => core.config.advertise_client.first().cloned().unwrap_or_default(),
     };
     http_reply(StatusCode::OK, "text/plain; charset=utf-8", format!("{base}/{token}"))
+}
+
+/// The swarm token protocol: POST makes a token, POST to it lists a member for a while, GET tells who is listed.
+async fn swarm(core: &Core, request: &Whole) -> Response<Body> {
+    let text = |status, text: String| http_reply(status, "text/plain; charset=utf-8", text);
+    let token = request.path.trim_start_matches("/v1/clusters").trim_matches('/').to_owned();
+    let set = |path: String, value: &str, ttl| V2Request {
+        action: Action::Set.into(),
+        path,
+        dir: value.is_empty(),
+        value: value.to_owned(),
+        ttl_seconds: Some(ttl),
+        ..Default::default()
+    };
+    let change = match (&request.method, token.as_str()) {
+        (&Method::POST, "") => {
+            let token = format!("{:032x}", rand::random::<u128>());
+            return match core.propose(op::Op::V2(set(format!("/swarm/{token}"), "", TOKEN_TTL))).await {
+                Ok(_) => text(StatusCode::OK, format!("\"{token}\"")),
+                Err(kind) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{kind}\n")),
+            };
+        }
+        (_, token) if !is_token(token) => return text(StatusCode::NOT_FOUND, "no such token\n".to_owned()),
+        (&Method::GET, token) => {
+            let found = v2::get(&core.node.view(), &format!("/swarm/{token}"), false, now_ms());
+            let Ok(found) = found else { return text(StatusCode::NOT_FOUND, "no such token\n".to_owned()) };
+            let found: Value = serde_json::from_str(&found).unwrap_or_default();
+            let nodes = found["node"]["nodes"].as_array().cloned().unwrap_or_default();
+            let entries: Vec<&Value> = nodes.iter().map(|node| &node["value"]).collect();
+            return json_reply(StatusCode::OK, &json!(entries));
+        }
+        (&Method::POST, token) => {
+            let entry = request.body.trim();
+            if entry.is_empty() || entry.len() > 256 || entry.contains('/') {
+                return text(StatusCode::BAD_REQUEST, "the body must be HOST:PORT\n".to_owned());
+            }
+            set(format!("/swarm/{token}/{entry}"), entry, 180)
+        }
+        (&Method::DELETE, token) => V2Request {
+            action: Action::Delete.into(),
+            path: format!("/swarm/{token}"),
+            recursive: true,
+            ..Default::default()
+        },
+        _ => return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n".to_owned()),
+    };
+    match core.propose(op::Op::V2(change)).await {
+        Ok(_) => text(StatusCode::OK, "OK".to_owned()),
+        Err(kind) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{kind}\n")),
+    }
 }
 
 /// Proposes the end of v2 nodes whose time has come. Leader only.
