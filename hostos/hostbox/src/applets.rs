@@ -5,32 +5,54 @@ use std::process::ExitCode;
 
 use crate::shell;
 
-/// One program: its arguments start with its own name.
-pub(crate) struct Applet {
-    pub(crate) name: &'static str,
-    pub(crate) run: fn(Vec<OsString>) -> ExitCode,
+pub(crate) use hostos_userland::Program;
+
+const fn program(name: &'static str, run: fn(Vec<OsString>) -> ExitCode) -> Program {
+    Program { name, run }
 }
 
-const fn applet(name: &'static str, run: fn(Vec<OsString>) -> ExitCode) -> Applet {
-    Applet { name, run }
-}
+/// The daemons, their clients and the shell, sorted by name.
+const MAIN: &[Program] = &[
+    program("bash", shell::run),
+    program("engined", engined::run),
+    program("etcd", kvd::run),
+    program("fleetd", fleetd::run),
+    program("halt", systemctl),
+    program("hostos", hostos_provision::run),
+    program("hostos-init", hostos_init::run),
+    program("journalctl", journalctl),
+    program("kvd", kvd::run),
+    program("poweroff", systemctl),
+    program("reboot", systemctl),
+    program("sftp-server", hostos_sshd::run_sftp_server),
+    program("sh", shell::run),
+    program("sshd", hostos_sshd::run),
+    program("systemctl", systemctl),
+];
 
 /// Every name under which the image starts this executable.
-pub(crate) const APPLETS: &[Applet] = &[
-    applet("bash", shell::run),
-    applet("engined", engined::run),
-    applet("hostos-init", hostos_init::run),
-    applet("sftp-server", hostos_sshd::run_sftp_server),
-    applet("sh", shell::run),
-    applet("sshd", hostos_sshd::run),
-];
+pub(crate) fn programs() -> impl Iterator<Item = &'static Program> {
+    MAIN.iter().chain(hostos_userland::OWN).chain(hostos_userland::FOREIGN)
+}
+
+fn systemctl(args: Vec<OsString>) -> ExitCode {
+    hostos_units::systemctl(&args)
+}
+
+fn journalctl(args: Vec<OsString>) -> ExitCode {
+    hostos_units::journalctl(&args)
+}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn names_are_sorted_and_unique() {
-        assert!(APPLETS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    fn no_name_stands_for_two_programs() {
+        let names: BTreeSet<_> = programs().map(|program| program.name).collect();
+        assert_eq!(names.len(), programs().count());
+        assert!(MAIN.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-use applets::{APPLETS, Applet};
+use applets::{Program, programs};
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
@@ -21,10 +21,10 @@ fn main() -> ExitCode {
         return match first.as_str() {
             "--list" => list(),
             "hostbox" | "--help" | "-h" | "help" => usage(),
-            name => find(name).map_or_else(|| unknown(name), |applet| (applet.run)(args)),
+            name => find(name).map_or_else(|| unknown(name), |program| (program.run)(args)),
         };
     }
-    find(&own).map_or_else(|| unknown(&own), |applet| (applet.run)(args))
+    find(&own).map_or_else(|| unknown(&own), |program| (program.run)(args))
 }
 
 /// A login shell is started as `-bash`.
@@ -33,13 +33,13 @@ fn base_name(name: &OsStr) -> String {
     name.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or(&name).to_owned()
 }
 
-fn find(name: &str) -> Option<&'static Applet> {
-    APPLETS.iter().find(|applet| applet.name == name)
+fn find(name: &str) -> Option<&'static Program> {
+    programs().find(|program| program.name == name)
 }
 
 fn list() -> ExitCode {
-    for applet in APPLETS {
-        println!("{}", applet.name);
+    for program in programs() {
+        println!("{}", program.name);
     }
     ExitCode::SUCCESS
 }
@@ -55,5 +55,5 @@ fn unknown(name: &str) -> ExitCode {
 }
 
 fn names() -> String {
-    APPLETS.iter().map(|applet| applet.name).collect::<Vec<_>>().join(" ")
+    programs().map(|program| program.name).collect::<Vec<_>>().join(" ")
 }

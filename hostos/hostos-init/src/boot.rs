@@ -4,50 +4,75 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use hostos_api::{Failure, Report, Stage};
 use hostos_stage1::modules;
+use hostos_units::{Remote, ShutdownAction};
 use nix::sys::reboot::RebootMode;
+use tokio::sync::mpsc;
 use tokio::task;
 
 use crate::config::Outcome;
-use crate::failure::{failure, give_up};
+use crate::failure::{self, failure, give_up};
+use crate::network::Network;
 use crate::report::Reporter;
 use crate::state::State;
 use crate::state_disk::StateDisk;
-use crate::{config, early, kernel_log, network, power, ready, services, state, system};
+use crate::{clock, config, early, kernel_log, network, power, ready, state, system, units};
 
 /// A daemon that is silent for so long will not answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(120);
+
+const DAMAGED: &str = "the release is damaged: build or fetch it again";
 
 const STATE_HINT: &str = "give the machine a blank disk, or one that rmachine made, and start it again";
 
 /// Boots the machine and keeps it running until it is to end.
 pub(crate) fn boot(reporter: &Reporter) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(reporter)),
-        Err(error) => Err(failure(Stage::Init, &error, "")),
-    };
-    match ended {
-        Ok(mode) => system::end(mode),
+    match run(reporter) {
+        Ok(mode) => {
+            reporter.flush(Duration::from_millis(200));
+            state::unmount();
+            system::end(mode)
+        }
         Err(failure) => give_up(reporter, failure),
     }
 }
 
-async fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
+fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(|error| failure(Stage::Init, &error, ""))?;
+    let network = runtime.block_on(prepare(reporter))?;
+    let (units, failed) = units::start(reporter)?;
+    reporter.stage(Stage::Units, "");
+    let (remote, expected) = (units.remote(), units.expected.clone());
+    let background = reporter.clone();
+    thread::Builder::new()
+        .name("background".to_owned())
+        .spawn(move || runtime.block_on(accompany(&background, network, expected, failed, remote)))
+        .map_err(|error| failure(Stage::Units, &error, ""))?;
+    units.run()
+}
+
+/// Everything up to the units: mounts, modules, state, network, config.
+async fn prepare(reporter: &Reporter) -> Result<Network, Failure> {
     early::mount_all().map_err(|error| failure(Stage::Init, &error, ""))?;
     kernel_log::start();
     early::set_up_cgroups().map_err(|error| failure(Stage::Init, &error, ""))?;
+    clock::not_before_the_build();
     reporter.stage(Stage::Init, "");
-    load_modules("early").map_err(|error| {
-        failure(Stage::Modules, &error, "the release is damaged: build or fetch it again")
-    })?;
-    let state = state::mount_state().map_err(|error| failure(Stage::State, &error, STATE_HINT))?;
-    match state {
+    load_modules("early").map_err(|error| failure(Stage::Modules, &error, DAMAGED))?;
+    match state::mount_state().map_err(|error| failure(Stage::State, &error, STATE_HINT))? {
         State::Memory => reporter.stage(Stage::State, "no state disk: everything is kept in memory"),
         State::Disk(disk) => reporter.stage(Stage::State, describe(&disk)),
+    }
+    if let Some(last) = failure::last() {
+        reporter.warn(format!("the boot before this one failed: {last}"));
     }
     let late = task::spawn_blocking(|| load_modules("late"));
     early::set_kernel_parameters();
@@ -56,28 +81,48 @@ async fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
         .map_err(|error| failure(Stage::Network, &error, "check the machine's network interface"))?;
     let address = network.lease.address;
     reporter.stage(Stage::Network, format!("{} {address}/{}", network.link.name, network.lease.prefix));
-    apply_config(reporter)?;
+    apply_config(reporter).await?;
     name_machine(network.lease.hostname.as_deref());
     if let Err(error) = network::write_environment(IpAddr::V4(address)) {
         reporter.warn(format!("cannot write /etc/environment: {error}"));
     }
-    late.await.map_err(|error| failure(Stage::Modules, &error, ""))?.map_err(|error| {
-        failure(Stage::Modules, &error, "the release is damaged: build or fetch it again")
-    })?;
+    late.await
+        .map_err(|error| failure(Stage::Modules, &error, ""))?
+        .map_err(|error| failure(Stage::Modules, &error, DAMAGED))?;
     reporter.stage(Stage::Modules, "");
+    Ok(network)
+}
+
+/// Beside the units: says when the machine is ready, keeps its addresses, waits for the power button.
+async fn accompany(
+    reporter: &Reporter,
+    network: Network,
+    expected: Vec<&'static str>,
+    mut failed: mpsc::Receiver<String>,
+    remote: Remote,
+) {
     let mut presses = power::watch();
-    let _services = services::start();
-    reporter.stage(Stage::Units, "");
-    wait_for_daemons(reporter).await?;
-    reporter.send(Report::Ready {
-        uptime_ms: system::uptime_ms(),
-        version: system::VERSION.to_owned(),
-        addresses: vec![IpAddr::V4(address)],
-    });
-    presses.recv().await;
-    reporter.send(Report::Stopping { reason: "power button".to_owned() });
-    reporter.flush(Duration::from_millis(200));
-    Ok(RebootMode::RB_POWER_OFF)
+    let ready = async {
+        match wait_for_daemons(reporter, &expected, &mut failed).await {
+            Ok(()) => reporter.send(Report::Ready {
+                uptime_ms: system::uptime_ms(),
+                version: system::VERSION.to_owned(),
+                addresses: vec![IpAddr::V4(network.lease.address)],
+            }),
+            // The machine stays up: whoever made it may want to look inside.
+            Err(failure) => {
+                println!("rmachine: failed: {}", failure.message);
+                reporter.send(Report::Failed(failure));
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = ready => {}
+        _ = presses.recv() => remote.shutdown(ShutdownAction::Poweroff, "power button"),
+    }
+    // The network is kept to the very end: units that stop may still need it.
+    std::future::pending::<()>().await;
 }
 
 fn describe(disk: &StateDisk) -> String {
@@ -90,11 +135,16 @@ fn load_modules(list: &str) -> Result<usize, modules::LoadModulesError> {
     modules::load_list(&tree, &tree.join(format!("load.{list}")))
 }
 
-fn apply_config(reporter: &Reporter) -> Result<(), Failure> {
+async fn apply_config(reporter: &Reporter) -> Result<(), Failure> {
     let hint = "correct the config and make the machine again; `hostos ignition validate FILE` checks it";
-    match config::apply().map_err(|error| failure(Stage::Ignition, &error, hint))? {
+    let outcome =
+        task::spawn_blocking(config::apply).await.map_err(|error| failure(Stage::Ignition, &error, ""))?;
+    match outcome.map_err(|error| failure(Stage::Ignition, &error, hint))? {
+        Outcome::Before => {
+            reporter.stage(Stage::Ignition, "applied on an earlier boot");
+            return Ok(());
+        }
         Outcome::None => reporter.stage(Stage::Ignition, "no config"),
-        Outcome::Before => reporter.stage(Stage::Ignition, "applied on an earlier boot"),
         Outcome::Applied { source, warnings } => {
             for warning in warnings {
                 reporter.warn(warning.to_string());
@@ -102,6 +152,7 @@ fn apply_config(reporter: &Reporter) -> Result<(), Failure> {
             reporter.stage(Stage::Ignition, source);
         }
     }
+    units::apply_presets();
     Ok(())
 }
 
@@ -118,23 +169,44 @@ fn name_machine(offered: Option<&str>) {
     }
 }
 
-async fn wait_for_daemons(reporter: &Reporter) -> Result<(), Failure> {
-    let silent = |stage, what: &str, unit: &str| Failure {
-        stage,
-        message: format!("{what} did not answer within {} s", DAEMON_LIMIT.as_secs()),
-        hint: format!("look at `journalctl -u {unit}` on the machine"),
-    };
-    if services::has("/usr/bin/engined") {
-        if !ready::engine(DAEMON_LIMIT).await {
-            return Err(silent(Stage::Engine, "the engine", "docker.service"));
+/// Waits until every expected service answers, or one of them has failed for good.
+async fn wait_for_daemons(
+    reporter: &Reporter,
+    expected: &[&'static str],
+    failed: &mut mpsc::Receiver<String>,
+) -> Result<(), Failure> {
+    for unit in expected {
+        let (stage, what) = if *unit == units::ENGINE {
+            (Stage::Engine, "the engine")
+        } else {
+            (Stage::Ssh, "the ssh server")
+        };
+        let problem = |message: String| Failure {
+            stage,
+            message,
+            hint: format!("look at `journalctl -u {unit}` on the machine"),
+        };
+        let answers = async {
+            match stage {
+                Stage::Engine => ready::engine(DAEMON_LIMIT).await,
+                _ => ready::ssh(DAEMON_LIMIT).await,
+            }
+        };
+        let gone = async {
+            while let Some(name) = failed.recv().await {
+                if name == *unit {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            true = answers => reporter.stage(stage, ""),
+            () = gone => return Err(problem(format!("{what} does not start: {unit} failed"))),
+            else => {
+                return Err(problem(format!("{what} did not answer within {} s", DAEMON_LIMIT.as_secs())));
+            }
         }
-        reporter.stage(Stage::Engine, "");
-    }
-    if services::has("/usr/bin/sshd") {
-        if !ready::ssh(DAEMON_LIMIT).await {
-            return Err(silent(Stage::Ssh, "the ssh server", "sshd.service"));
-        }
-        reporter.stage(Stage::Ssh, "");
     }
     Ok(())
 }

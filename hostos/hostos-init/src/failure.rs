@@ -1,6 +1,8 @@
 //! The end of a boot that cannot go on: one sentence for everyone who listens, then power off.
 
 use std::error::Error;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use hostos_api::{Failure, Report, Stage};
@@ -32,9 +34,30 @@ pub(crate) fn give_up(reporter: &Reporter, failure: Failure) -> ! {
     if !failure.hint.is_empty() {
         eprintln!("rmachine: hint: {}", failure.hint);
     }
+    remember(&failure);
     reporter.send(Report::Failed(failure));
     reporter.flush(Duration::from_secs(2));
     system::end(RebootMode::RB_POWER_OFF)
+}
+
+/// Where the reason of a failed boot waits for the next one.
+const RECORD: &str = "/var/lib/hostos/last-failure";
+
+/// Keeps the reason over the power off; a machine without a state disk cannot.
+fn remember(failure: &Failure) {
+    let record = Path::new(RECORD);
+    let written =
+        record.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(record, &failure.message));
+    if written.is_ok() {
+        nix::unistd::sync();
+    }
+}
+
+/// The reason of the boot before this one, told once.
+pub(crate) fn last() -> Option<String> {
+    let text = fs::read_to_string(RECORD).ok()?;
+    let _ = fs::remove_file(RECORD);
+    Some(text)
 }
 
 /// Makes a panic of PID 1 a failure like any other instead of a dead machine without a word.

@@ -4,6 +4,7 @@
 //! says in one sentence, on the console and to the one who made it, why it does not.
 
 mod boot;
+mod clock;
 mod config;
 mod early;
 mod failure;
@@ -12,13 +13,15 @@ mod network;
 mod power;
 mod ready;
 mod report;
-mod services;
 mod state;
 mod state_disk;
 mod system;
+mod units;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+use nix::sys::signal::SigSet;
 
 use crate::report::Reporter;
 
@@ -32,6 +35,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             "hostos-init: this is PID 1 of a machine; to check a config, use `hostos ignition validate`"
         );
         return ExitCode::from(2);
+    }
+    // The supervisor gets signals from the kernel in its own way; no other thread may take them.
+    if let Err(error) = SigSet::all().thread_block() {
+        eprintln!("hostos-init: cannot block signals: {error}");
     }
     let reporter = Reporter::start();
     failure::report_panics(&reporter);

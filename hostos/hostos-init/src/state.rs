@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use hostos_stage1::mounts::{MountError, mount_at, mount_virtual};
-use nix::mount::MsFlags;
+use nix::mount::{MntFlags, MsFlags, umount2};
 
 use crate::state_disk::{self, DiskError, StateDisk};
 
@@ -65,6 +65,18 @@ pub(crate) fn mount_state() -> Result<State, StateError> {
     prepare_var().map_err(StateError::Prepare)?;
     overlay_etc(Path::new("/var/.etc"))?;
     Ok(state)
+}
+
+/// Lets go of the disk, so that the next boot finds nothing to repair.
+pub(crate) fn unmount() {
+    nix::unistd::sync();
+    for path in ["/etc", "/var"] {
+        if umount2(path, MntFlags::empty()).is_err() {
+            // Something is still open; read-only is as good.
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            let _ = nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>);
+        }
+    }
 }
 
 fn prepare_var() -> io::Result<()> {

@@ -20,19 +20,6 @@ pub(crate) fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-/// The value of `name=` on the kernel command line.
-pub(crate) fn kernel_parameter(name: &str) -> Option<String> {
-    parameter(&fs::read_to_string("/proc/cmdline").ok()?, name)
-}
-
-fn parameter(cmdline: &str, name: &str) -> Option<String> {
-    cmdline
-        .split_whitespace()
-        .filter_map(|word| word.split_once('='))
-        .rfind(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
-}
-
 /// Ends the machine. Whatever must be on disk is there when this is called.
 pub(crate) fn end(mode: RebootMode) -> ! {
     sync();
@@ -40,17 +27,5 @@ pub(crate) fn end(mode: RebootMode) -> ! {
     loop {
         // Only a kernel that cannot power off gets here.
         std::thread::sleep(Duration::from_secs(3600));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_of_two_parameters_counts() {
-        let line = "quiet ignition.config.url=http://a/ x ignition.config.url=http://b/\n";
-        assert_eq!(parameter(line, "ignition.config.url").as_deref(), Some("http://b/"));
-        assert_eq!(parameter(line, "quiet"), None);
     }
 }

@@ -1,0 +1,92 @@
+//! Runs the unit supervisor and listens to it.
+
+use std::collections::BTreeSet;
+
+use hostos_api::{Failure, Report, Stage};
+use hostos_units::{Event, Options, ShutdownAction, Supervisor, UnitState};
+use nix::sys::reboot::RebootMode;
+use tokio::sync::mpsc;
+
+use crate::failure::failure;
+use crate::report::Reporter;
+
+/// What the machine is started for.
+const TARGET: &str = "multi-user.target";
+
+pub(crate) const ENGINE: &str = "docker.service";
+pub(crate) const SSH: &str = "sshd.service";
+
+/// A supervisor whose units are queued.
+pub(crate) struct Units {
+    supervisor: Supervisor,
+    /// Services that the machine is not ready without.
+    pub(crate) expected: Vec<&'static str>,
+}
+
+/// Settings of a machine's supervisor.
+fn options() -> Options {
+    let mut options = Options::system();
+    for (name, value) in &mut options.environment {
+        if name == "PATH" {
+            value.insert_str(0, "/opt/bin:");
+        }
+    }
+    options
+}
+
+/// Links enabled units where a config or the image asks for it: on the first boot only, so that what
+/// an administrator disables stays so.
+pub(crate) fn apply_presets() {
+    for change in hostos_units::apply_presets(&options()) {
+        tracing::info!(change, "preset applied");
+    }
+}
+
+/// Queues everything that belongs to the machine's target.
+///
+/// The receiver gets the name of each unit that fails.
+pub(crate) fn start(reporter: &Reporter) -> Result<(Units, mpsc::Receiver<String>), Failure> {
+    let broken = |error: &dyn std::error::Error| failure(Stage::Units, error, "");
+    let mut supervisor = Supervisor::new(options()).map_err(|error| broken(&error))?;
+    let (sender, failed) = mpsc::channel(64);
+    let listener = reporter.clone();
+    let mut warned = BTreeSet::new();
+    supervisor.on_event(move |event| match event {
+        Event::UnitChanged(state) if state.active == "failed" && warned.insert(state.name.clone()) => {
+            listener.warn(format!(
+                "{} failed ({}); see `journalctl -u {}`",
+                state.name, state.result, state.name
+            ));
+            let _ = sender.try_send(state.name.clone());
+        }
+        Event::ShuttingDown { reason, .. } => listener.send(Report::Stopping { reason: reason.clone() }),
+        _ => {}
+    });
+    supervisor.start(TARGET).map_err(|error| broken(&error))?;
+    let expected = [ENGINE, SSH]
+        .into_iter()
+        .filter(|unit| supervisor.state(unit).is_some_and(|state| is_coming(&state)));
+    let expected = expected.collect();
+    Ok((Units { supervisor, expected }, failed))
+}
+
+fn is_coming(state: &UnitState) -> bool {
+    !state.job.is_empty() || matches!(state.active.as_str(), "active" | "activating")
+}
+
+impl Units {
+    pub(crate) fn remote(&self) -> hostos_units::Remote {
+        self.supervisor.remote()
+    }
+
+    /// Runs until the machine is to end.
+    pub(crate) fn run(mut self) -> Result<RebootMode, Failure> {
+        match self.supervisor.run() {
+            Ok(ShutdownAction::Reboot) => Ok(RebootMode::RB_AUTOBOOT),
+            Ok(ShutdownAction::Halt) => Ok(RebootMode::RB_HALT_SYSTEM),
+            Ok(ShutdownAction::Kexec) => Ok(RebootMode::RB_KEXEC),
+            Ok(ShutdownAction::Poweroff | ShutdownAction::Exit) => Ok(RebootMode::RB_POWER_OFF),
+            Err(error) => Err(failure(Stage::Units, &error, "")),
+        }
+    }
+}
