@@ -57,7 +57,7 @@ pub fn build(workspace: &Path, progress: crate::Progress<'_>) -> Result<Programs
 fn cargo(workspace: &Path, packages: &[&str], progress: crate::Progress<'_>) -> Result<(), ProgramsError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--locked", "--target", TARGET]).current_dir(workspace);
+    command.args(["build", "--release", "--target", TARGET]).current_dir(workspace);
     command.env("RUSTFLAGS", "-C target-feature=+crt-static").env("CARGO_TERM_COLOR", "never");
     for package in packages {
         command.args(["--package", package]);
