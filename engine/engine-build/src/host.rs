@@ -6,8 +6,15 @@ use engine_image::{Reference, RunConfig, Sink, Writable};
 
 pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
 
-/// Receives what a step prints, in order, from any thread.
-pub type StepOutput = Arc<dyn Fn(&[u8]) + Send + Sync>;
+/// Which of its two streams a step printed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepStream {
+    Stdout,
+    Stderr,
+}
+
+/// Receives what a step prints, in order, from any thread. Each call becomes one message.
+pub type StepOutput = Arc<dyn Fn(StepStream, &[u8]) + Send + Sync>;
 
 /// A `RUN`: one command in a container on a writable layer of the builder's.
 pub struct RunStep {

@@ -28,6 +28,15 @@ pub fn open_folder_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> 
     open_in(root, path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
+/// Opens a regular file for reading, links followed inside the root. Never waits for a pipe's other end.
+pub fn open_file_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<std::fs::File> {
+    let file = std::fs::File::from(open_in(root, path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
 /// Status of what `path` names, following links inside the root.
 pub fn stat_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<Stat> {
     Ok(rustix::fs::fstat(open_in(root, path, OFlags::PATH)?)?)

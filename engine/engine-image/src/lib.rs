@@ -16,6 +16,7 @@ pub mod overlay;
 pub mod pipe;
 mod platform;
 pub mod reference;
+pub mod registry;
 mod store;
 mod transfer;
 
@@ -29,7 +30,7 @@ pub use store::{
     BlobInfo, Change, ChangeKind, HistoryLine, Image, Layer, LayerHold, Removed, Store, Usage, UsedBy,
     Writable, chain_ids,
 };
-pub use transfer::ImportOptions;
+pub use transfer::{ImportOptions, SaveItem};
 
 /// What new images say they were made with: the Docker whose behaviour we have.
 pub const DOCKER_VERSION: &str = "20.10.24";

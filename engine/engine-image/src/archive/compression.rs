@@ -27,11 +27,21 @@ impl Compression {
 
 const BUFFER: usize = 256 * 1024;
 
+/// The stream again after a look at its first bytes.
+pub(crate) type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+/// Tells the compression of a stream, however small its first buffer is.
+pub(crate) fn peek<R: BufRead>(mut inner: R) -> io::Result<(Compression, Peeked<R>)> {
+    let mut start = Vec::new();
+    inner.by_ref().take(6).read_to_end(&mut start)?;
+    Ok((Compression::of(&start), io::Cursor::new(start).chain(inner)))
+}
+
 /// The uncompressed stream, whatever the compression was.
 pub fn decompress<'a, R: BufRead + Send + 'a>(
-    mut inner: R,
+    inner: R,
 ) -> io::Result<(Compression, Box<dyn BufRead + Send + 'a>)> {
-    let compression = Compression::of(inner.fill_buf()?);
+    let (compression, inner) = peek(inner)?;
     let reader: Box<dyn BufRead + Send + 'a> = match compression {
         Compression::None => Box::new(inner),
         Compression::Gzip => {

@@ -9,6 +9,7 @@ mod size;
 mod split;
 mod writer;
 
+pub(crate) use compression::peek;
 pub use compression::{Compression, decompress};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use header::{Entry, Kind};

@@ -116,6 +116,11 @@ impl LayerWriter {
         self.path.as_deref().expect("a layer writer has its folder until it is finished")
     }
 
+    /// The folder, now the caller's.
+    pub(crate) fn into_path(mut self) -> PathBuf {
+        self.path.take().expect("a layer writer has its folder until it is finished")
+    }
+
     /// Gives the layer its name and place. If the same content is here already, that one is used.
     pub(crate) fn finish(mut self, facts: LayerFacts) -> Result<LayerHold> {
         if let Some(hold) = self.store.hold_layer(&facts.diff_id) {

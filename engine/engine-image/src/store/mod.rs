@@ -110,6 +110,16 @@ impl Store {
         self.path("tmp", &number.to_string())
     }
 
+    /// `tmp/` itself.
+    pub(crate) fn temporary_folder(&self) -> PathBuf {
+        self.inner.root.join("tmp")
+    }
+
+    /// Where a kept blob is.
+    pub(crate) fn blob_path(&self, blob: &Digest) -> PathBuf {
+        self.blob_file(blob)
+    }
+
     fn layer_file(&self, layer: &DiffId, extension: &str) -> PathBuf {
         self.path("layers", &format!("{}.{extension}", layer.hex()))
     }

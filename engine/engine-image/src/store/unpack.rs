@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{BlobWriter, Layer, LayerFacts, LayerHold, LayerWriter, Store, Writable};
@@ -14,7 +14,7 @@ use crate::archive::{
 };
 use crate::digest::{DiffId, Digest, Hasher, Hashing};
 use crate::error::{ImageError, Result};
-use crate::overlay;
+use crate::overlay::{self, Upper};
 
 const BUFFER: usize = 256 * 1024;
 /// What an unpacked archive must leave free on the disk.
@@ -77,8 +77,15 @@ impl Store {
 
     /// Makes the upper folder itself a layer, without copying: a build step. The writable layer is gone then.
     pub fn turn_into_layer(&self, writable: &Arc<Writable>) -> Result<LayerHold> {
-        let upper =
-            overlay::open_folder(&writable.upper).map_err(ImageError::file("open", &writable.upper))?;
+        let hold = self.adopt_folder(&writable.upper)?;
+        self.remove_writable(&writable.id);
+        Ok(hold)
+    }
+
+    /// Makes a folder (an overlay upper folder below the store's root) a layer. The folder is gone then.
+    pub fn adopt_folder(&self, folder: &Path) -> Result<LayerHold> {
+        let writer = self.adopt_layer(folder.to_owned());
+        let upper = overlay::open_folder(folder).map_err(ImageError::file("open", folder))?;
         let recorder = RefCell::new(Recorder::default());
         let sink = RecordingSink { recorder: &recorder, content: Cell::new(0), state: RefCell::default() };
         let mut out = Writer::new(&sink);
@@ -90,9 +97,27 @@ impl Store {
         let (hasher, tar_size) = sink.state.into_inner();
         let split = recorder.into_inner().encode().map_err(failed())?;
         let facts = LayerFacts { diff_id: hasher.finish(), size, tar_size, blob: None, split: Some(split) };
-        let hold = self.adopt_layer(writable.upper.clone()).finish(facts)?;
-        self.remove_writable(&writable.id);
-        Ok(hold)
+        writer.finish(facts)
+    }
+
+    /// Lets `fill` change the files of a stack (topmost first) and makes a layer of the changes.
+    /// The inner result is `fill`'s failure; nothing is left of it then.
+    pub fn layer_from<E>(
+        &self,
+        lowers: &[PathBuf],
+        fill: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
+    ) -> Result<Result<LayerHold, E>> {
+        let upper = self.new_layer()?;
+        let work = self.new_layer()?;
+        let over = Upper { upper: upper.path(), work: work.path() };
+        let root = overlay::mount_detached(lowers, Some(over), &self.temporary())
+            .map_err(ImageError::file("mount", upper.path()))?;
+        if let Err(error) = fill(root.as_fd()) {
+            return Ok(Err(error));
+        }
+        drop(root);
+        let path = upper.into_path();
+        self.adopt_folder(&path).map(Ok)
     }
 
     /// Writes the layer's uncompressed tar, byte for byte as it was; fails if that cannot be.
@@ -126,8 +151,7 @@ impl Store {
         expected_diff: Option<&DiffId>,
     ) -> Result<LayerHold> {
         let failed = || ImageError::stream("could not read the layer");
-        let mut raw = raw;
-        let compression = Compression::of(raw.fill_buf().map_err(failed())?);
+        let (compression, raw) = archive::peek(raw).map_err(failed())?;
         let hold = if compression == Compression::None {
             let hold = self.unpack_recording(raw)?;
             if let Some(expected) = expected_blob {

@@ -6,3 +6,5 @@ mod oci;
 mod save;
 
 pub use import::ImportOptions;
+pub(crate) use oci::LAYER_GZIP;
+pub use save::SaveItem;
