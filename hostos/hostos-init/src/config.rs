@@ -39,6 +39,8 @@ pub(crate) fn apply() -> Result<Outcome, ConfigError> {
     let loaded = hostos_provision::load(&source.bytes, &source.name)?;
     let root = Root::open("/").map_err(ConfigError::Root)?;
     let report = hostos_provision::apply(&loaded.config, &root)?;
+    // What it wrote lies on more than one filesystem; from here on it survives a power cut.
+    nix::unistd::sync();
     tracing::info!(source = source.name, nodes = report.nodes, units = report.units, "config applied");
     Ok(Outcome::Applied { source: source.name, warnings: loaded.warnings })
 }
