@@ -11,7 +11,8 @@ use std::time::Duration;
 use fleet_agent::{Ledger, Loaded, ManagerError, Task, UnitManager, UnitStatus, Wished, plan};
 use fleet_core::{Cluster, Machine, UnitSpec, runs_global};
 use fleet_registry::{
-    Assignment, Change, ChangeWatch, Desired, MachineRecord, Registry, RegistryError, StateRecord, override_metadata,
+    Assignment, Change, ChangeWatch, Desired, MachineRecord, Registry, RegistryError, StateRecord,
+    override_metadata,
 };
 use fleet_unit::{Placement, TargetState, UnitName, UnitOptions};
 use tokio::sync::{Notify, watch};
@@ -131,7 +132,11 @@ impl<M: UnitManager> Agent<M> {
         wished
     }
 
-    async fn carry_out_one(&mut self, task: &Task, contents: &BTreeMap<UnitName, &Assignment>) -> anyhow::Result<()> {
+    async fn carry_out_one(
+        &mut self,
+        task: &Task,
+        contents: &BTreeMap<UnitName, &Assignment>,
+    ) -> anyhow::Result<()> {
         match task {
             Task::Unload(name) => {
                 self.manager.unload(name).await?;

@@ -135,7 +135,9 @@ impl Config {
         for key in KEYS {
             let variable = format!("FLEET_{}", key.to_uppercase());
             if let Some(value) = env(&variable) {
-                config.assign(key, &value).map_err(|reason| ConfigError::Value { origin: variable, reason })?;
+                config
+                    .assign(key, &value)
+                    .map_err(|reason| ConfigError::Value { origin: variable, reason })?;
             }
         }
         for text in &cli.set {
@@ -192,13 +194,20 @@ impl Config {
             "units_socket" => self.units_socket = value.into(),
             "machine_id" => self.machine_id = value.to_owned(),
             "etcd_username" | "etcd_password" if !value.is_empty() => {
-                return Err(format!("{key}: passwords are not sent to the store; use etcd_certfile and etcd_keyfile"));
+                return Err(format!(
+                    "{key}: passwords are not sent to the store; use etcd_certfile and etcd_keyfile"
+                ));
             }
             "enable_grpc" | "systemd_user" if parse::<bool>(key, value)? => {
                 return Err(format!("{key} is not supported; remove the line"));
             }
             // Fleet's keys that change nothing here: agents always talk to the store, by watches.
-            "etcd_username" | "etcd_password" | "enable_grpc" | "systemd_user" | "disable_watches" | "verify_units"
+            "etcd_username"
+            | "etcd_password"
+            | "enable_grpc"
+            | "systemd_user"
+            | "disable_watches"
+            | "verify_units"
             | "authorized_keys_file" => {}
             _ => return Err(format!("there is no key `{key}`")),
         }
@@ -307,7 +316,8 @@ mod tests {
         let mut set: Vec<String> = set.iter().map(|it| (*it).to_owned()).collect();
         set.push("machine_id=m1".to_owned());
         let cli = Cli { config: Some(path), set, etcd_servers: None };
-        let lookup = |key: &str| env.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
+        let lookup =
+            |key: &str| env.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
         Config::load(&cli, &lookup)
     }
 

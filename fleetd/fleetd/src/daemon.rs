@@ -54,7 +54,8 @@ pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
     };
     tasks.spawn(agent.run());
     if !config.disable_engine {
-        let (id, interval, grace) = (config.machine_id.clone(), config.engine_reconcile_interval, config.agent_ttl);
+        let (id, interval, grace) =
+            (config.machine_id.clone(), config.engine_reconcile_interval, config.agent_ttl);
         tasks.spawn(scheduler::run(registry, id, interval, grace, metrics));
     }
     tracing::info!(machine = %config.machine_id, listen = ?config.listen, "fleetd serves");
@@ -63,7 +64,11 @@ pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
     Ok(())
 }
 
-async fn until_told_to_end(cli: &Cli, record_in: &watch::Sender<MachineRecord>, api: &api::Api) -> Result<()> {
+async fn until_told_to_end(
+    cli: &Cli,
+    record_in: &watch::Sender<MachineRecord>,
+    api: &api::Api,
+) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("could not listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen to SIGINT")?;

@@ -20,7 +20,6 @@ use clap::{CommandFactory as _, Parser as _};
 
 pub use config::{Config, ConfigError};
 
-
 /// The definition of the command line, for help, man pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {

@@ -171,9 +171,9 @@ impl View {
         let unit = self.units.get(&name)?;
         let machine = self.cluster.machine_of(&name).map(|id| id.0.clone());
         let is = self.assigned.get(&name);
-        let to = machine.filter(|_| unit.target != TargetState::Inactive).map(|machine| {
-            (machine, Assignment { options: unit.options.clone(), target: unit.target })
-        });
+        let to = machine
+            .filter(|_| unit.target != TargetState::Inactive)
+            .map(|machine| (machine, Assignment { options: unit.options.clone(), target: unit.target }));
         if is == to.as_ref() {
             return None;
         }

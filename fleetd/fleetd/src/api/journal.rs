@@ -33,13 +33,17 @@ impl Api {
     pub(super) async fn journal(&self, name: &str, request: &Request<Incoming>) -> Reply {
         let lines = query(request, "lines").pop().unwrap_or_else(|| "10".to_owned());
         let Some(lines) = lines.parse::<u32>().ok().filter(|lines| *lines <= MOST_LINES) else {
-            return error(StatusCode::BAD_REQUEST, &format!("lines `{lines}` is no number up to {MOST_LINES}"));
+            return error(
+                StatusCode::BAD_REQUEST,
+                &format!("lines `{lines}` is no number up to {MOST_LINES}"),
+            );
         };
         let output = query(request, "output").pop().unwrap_or_else(|| "short".to_owned());
         if !output.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return error(StatusCode::BAD_REQUEST, &format!("output `{output}` is no output format"));
         }
-        let mut words = vec!["--no-pager".to_owned(), "-o".to_owned(), output, "-n".to_owned(), lines.to_string()];
+        let mut words =
+            vec!["--no-pager".to_owned(), "-o".to_owned(), output, "-n".to_owned(), lines.to_string()];
         if query(request, "follow").pop().is_some_and(|value| value != "0" && value != "false") {
             words.push("-f".to_owned());
         }
@@ -47,8 +51,14 @@ impl Api {
     }
 
     pub(super) async fn status(&self, name: &str, request: &Request<Incoming>) -> Reply {
-        self.from_its_machine(name, request, "systemctl", vec!["--no-pager".into(), "-l".into(), "status".into()], "--")
-            .await
+        self.from_its_machine(
+            name,
+            request,
+            "systemctl",
+            vec!["--no-pager".into(), "-l".into(), "status".into()],
+            "--",
+        )
+        .await
     }
 
     async fn from_its_machine(
@@ -75,7 +85,10 @@ impl Api {
             return stream_of(program, &words);
         }
         if request.headers().contains_key(PASSED_ON) {
-            return error(StatusCode::CONFLICT, &format!("unit {unit} is not on this machine any more; try again"));
+            return error(
+                StatusCode::CONFLICT,
+                &format!("unit {unit} is not on this machine any more; try again"),
+            );
         }
         self.pass_on(&snapshot, &machine, request).await
     }
@@ -90,8 +103,12 @@ impl Api {
         if !snapshot.units.contains_key(unit) {
             return Err(error(StatusCode::NOT_FOUND, "unit does not exist"));
         }
-        let runs_on: Vec<&str> =
-            snapshot.states.keys().filter(|(name, _)| name == unit).map(|(_, machine)| machine.as_str()).collect();
+        let runs_on: Vec<&str> = snapshot
+            .states
+            .keys()
+            .filter(|(name, _)| name == unit)
+            .map(|(_, machine)| machine.as_str())
+            .collect();
         let chosen = match named {
             Some(machine) => Some(machine),
             None => match snapshot.machine_of(unit) {

@@ -44,9 +44,11 @@ impl Identity {
         }
         let roots = Arc::new(roots);
         let chain = certificates(cert)?;
-        let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("{} holds no key", key.display()))?;
+        let key =
+            PrivateKeyDer::from_pem_file(key).with_context(|| format!("{} holds no key", key.display()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
@@ -60,8 +62,10 @@ impl Identity {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path).with_context(|| format!("could not read {}", path.display()))?;
-    let found: Vec<_> = read.collect::<Result<_, _>>().with_context(|| format!("{} is no PEM", path.display()))?;
+    let read =
+        CertificateDer::pem_file_iter(path).with_context(|| format!("could not read {}", path.display()))?;
+    let found: Vec<_> =
+        read.collect::<Result<_, _>>().with_context(|| format!("{} is no PEM", path.display()))?;
     if found.is_empty() {
         bail!("{} holds no certificate", path.display());
     }
@@ -76,8 +80,9 @@ pub(crate) async fn bind(config: &Config, api: &Api) -> Result<Vec<Listening>> {
             let listener = bind_unix(Path::new(address)).await?;
             listening.push(Box::pin(serve_unix(listener, api.clone())));
         } else {
-            let listener =
-                TcpListener::bind(address.as_str()).await.with_context(|| format!("could not listen on {address}"))?;
+            let listener = TcpListener::bind(address.as_str())
+                .await
+                .with_context(|| format!("could not listen on {address}"))?;
             listening.push(Box::pin(serve_tls(listener, api.clone())));
         }
     }
@@ -90,7 +95,8 @@ async fn bind_unix(path: &Path) -> Result<UnixListener> {
         bail!("another daemon listens on {}; stop it, or set listen", path.display());
     }
     let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("could not listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("could not listen on {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("could not guard {}", path.display()))?;
     Ok(listener)
@@ -99,7 +105,9 @@ async fn bind_unix(path: &Path) -> Result<UnixListener> {
 async fn serve_unix(listener: UnixListener, api: Api) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve_connection(TokioIo::new(stream), api.clone(), Role::Admin))),
+            Ok((stream, _)) => {
+                drop(tokio::spawn(serve_connection(TokioIo::new(stream), api.clone(), Role::Admin)))
+            }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(PAUSE).await;

@@ -40,11 +40,15 @@ impl Api {
     async fn patch_machines(&self, request: Request<Incoming>) -> Reply {
         let body = match Limited::new(request.into_body(), LONGEST_BODY).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(failure) => return error(StatusCode::BAD_REQUEST, &format!("unable to read body: {failure}")),
+            Err(failure) => {
+                return error(StatusCode::BAD_REQUEST, &format!("unable to read body: {failure}"));
+            }
         };
         let patches: Vec<MetadataPatch> = match serde_json::from_slice(&body) {
             Ok(patches) => patches,
-            Err(failure) => return error(StatusCode::BAD_REQUEST, &format!("unable to decode body: {failure}")),
+            Err(failure) => {
+                return error(StatusCode::BAD_REQUEST, &format!("unable to decode body: {failure}"));
+            }
         };
         // All are understood before the first is done.
         let changes: Result<Vec<_>, String> = patches.iter().map(change_of).collect();
@@ -65,7 +69,12 @@ impl Api {
         let draining = match *method {
             Method::PUT => true,
             Method::DELETE => false,
-            _ => return error(StatusCode::METHOD_NOT_ALLOWED, "only PUT and DELETE supported against this resource"),
+            _ => {
+                return error(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "only PUT and DELETE supported against this resource",
+                );
+            }
         };
         match self.registry.snapshot().await {
             Ok(snapshot) if !snapshot.machines.contains_key(machine) && draining => {
@@ -83,7 +92,8 @@ impl Api {
 /// Machine, key and value of a patch; nothing as the value removes the key.
 fn change_of(patch: &MetadataPatch) -> Result<(&str, &str, Option<&str>), String> {
     let path = patch.path.strip_prefix('/').and_then(|path| path.split_once("/metadata/"));
-    let valid = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let valid =
+        |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     let (machine, key) = path
         .filter(|(machine, key)| !machine.is_empty() && !machine.contains('/') && valid(key))
         .ok_or_else(|| format!("path \"{}\" is not /MACHINE/metadata/KEY", patch.path))?;

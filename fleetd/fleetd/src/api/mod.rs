@@ -22,8 +22,8 @@ use hyper::body::Incoming;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-pub(crate) use listen::bind;
 use listen::Identity;
+pub(crate) use listen::bind;
 use reply::{Reply, error, error_of};
 
 /// The organisational unit of clients that may only read.
@@ -49,7 +49,13 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(registry: Registry, config: &Config, metrics: Arc<Metrics>) -> Result<Self> {
         let identity = Arc::new(RwLock::new(Identity::load(config)?));
-        Ok(Self { registry, machine: config.machine_id.clone(), token_limit: config.token_limit, metrics, identity })
+        Ok(Self {
+            registry,
+            machine: config.machine_id.clone(),
+            token_limit: config.token_limit,
+            metrics,
+            identity,
+        })
     }
 
     /// Reads the certificates again; connections that are open keep the old ones.
@@ -80,7 +86,9 @@ impl Api {
         let Some(inside) = inside else { return error(StatusCode::NOT_FOUND, "") };
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         if role == Role::ReadOnly && !reads {
-            let message = format!("this client's certificate has the organisational unit {READ_ONLY}: it may only read");
+            let message = format!(
+                "this client's certificate has the organisational unit {READ_ONLY}: it may only read"
+            );
             return error(StatusCode::FORBIDDEN, &message);
         }
         self.route(inside, request).await
@@ -88,7 +96,8 @@ impl Api {
 
     async fn route(&self, inside: &str, request: Request<Incoming>) -> Reply {
         let mut parts = inside.trim_start_matches('/').splitn(2, '/');
-        let (resource, item) = (parts.next().unwrap_or_default(), parts.next().filter(|item| !item.is_empty()));
+        let (resource, item) =
+            (parts.next().unwrap_or_default(), parts.next().filter(|item| !item.is_empty()));
         match (resource, item) {
             ("units", None) => self.units(request).await,
             ("units", Some(name)) => self.unit(name, request).await,
@@ -133,7 +142,8 @@ fn percent_decoded(text: &str) -> String {
     while let Some(byte) = rest.next() {
         let decoded = match byte {
             b'%' => {
-                let digits = [rest.next(), rest.next()].map(|digit| digit.map_or('?', char::from).to_digit(16));
+                let digits =
+                    [rest.next(), rest.next()].map(|digit| digit.map_or('?', char::from).to_digit(16));
                 match digits {
                     [Some(high), Some(low)] => u8::try_from(high * 16 + low).unwrap_or(b'?'),
                     _ => b'?',

@@ -29,7 +29,8 @@ impl Api {
         };
         let name: Option<UnitName> = super::percent_decoded(name).parse().ok();
         let view = View::new(snapshot);
-        let Some((name, why)) = name.and_then(|name| Some((name.clone(), view.cluster.explain(&name)?))) else {
+        let Some((name, why)) = name.and_then(|name| Some((name.clone(), view.cluster.explain(&name)?)))
+        else {
             return error(StatusCode::NOT_FOUND, "unit does not exist");
         };
         json(&Why {
@@ -96,7 +97,9 @@ fn events(changes: Changes) -> impl Iterator<Item = ClusterEvent> {
                 detail: state.as_ref().map(|it| format!("{} {}", it.active, it.sub)).unwrap_or_default(),
                 ..event("state", state.is_some())
             },
-            Change::Machine(machine_id, record) => ClusterEvent { machine_id, ..event("machine", record.is_some()) },
+            Change::Machine(machine_id, record) => {
+                ClusterEvent { machine_id, ..event("machine", record.is_some()) }
+            }
             Change::Drain(machine_id, draining) => ClusterEvent { machine_id, ..event("drain", draining) },
             Change::Metadata(machine_id, key, value) => ClusterEvent {
                 machine_id,

@@ -30,7 +30,8 @@ fn whole(bytes: Vec<u8>) -> BoxBody<Bytes, Infallible> {
 }
 
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> Reply {
-    let bytes = serde_json::to_vec(value).expect("the API's shapes hold only strings, numbers and lists of them");
+    let bytes =
+        serde_json::to_vec(value).expect("the API's shapes hold only strings, numbers and lists of them");
     with_body(StatusCode::OK, "application/json", whole(bytes))
 }
 

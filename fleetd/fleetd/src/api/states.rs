@@ -23,7 +23,8 @@ impl Api {
             Err(failure) => return store_error(&failure),
         };
         let wanted = |name: &str, machine: &str| {
-            of_unit.as_deref().is_none_or(|it| it == name) && on_machine.as_deref().is_none_or(|it| it == machine)
+            of_unit.as_deref().is_none_or(|it| it == name)
+                && on_machine.as_deref().is_none_or(|it| it == machine)
         };
         let all: Vec<UnitState> = snapshot
             .states

@@ -45,9 +45,10 @@ impl Api {
                 };
                 if method == Method::GET { self.get_unit(&name).await } else { self.delete_unit(&name).await }
             }
-            _ => {
-                error(StatusCode::METHOD_NOT_ALLOWED, "only GET, PUT and DELETE supported against this resource")
-            }
+            _ => error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET, PUT and DELETE supported against this resource",
+            ),
         }
     }
 
@@ -76,14 +77,19 @@ impl Api {
         }
         let body = match Limited::new(request.into_body(), LONGEST_BODY).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(failure) => return error(StatusCode::BAD_REQUEST, &format!("unable to read body: {failure}")),
+            Err(failure) => {
+                return error(StatusCode::BAD_REQUEST, &format!("unable to read body: {failure}"));
+            }
         };
         let wanted: Unit = match serde_json::from_slice(&body) {
             Ok(wanted) => wanted,
-            Err(failure) => return error(StatusCode::BAD_REQUEST, &format!("unable to decode body: {failure}")),
+            Err(failure) => {
+                return error(StatusCode::BAD_REQUEST, &format!("unable to decode body: {failure}"));
+            }
         };
         if !wanted.name.is_empty() && wanted.name != item {
-            let message = format!("name in URL \"{item}\" differs from unit name in request body \"{}\"", wanted.name);
+            let message =
+                format!("name in URL \"{item}\" differs from unit name in request body \"{}\"", wanted.name);
             return error(StatusCode::BAD_REQUEST, &message);
         }
         let name: UnitName = match item.parse() {

@@ -1,0 +1,356 @@
+//! One fleetd, over its unix socket, over mutual TLS, or through ssh.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fleet_api::{ErrorReply, Machine, MachinePage, Unit, UnitPage, UnitState, UnitStatePage};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio_rustls::TlsConnector;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+
+const BASE: &str = "/fleet/v1";
+const REMOTE_SOCKET: &str = "/run/fleet.sock";
+
+/// A way to one fleetd.
+pub(crate) struct Client {
+    way: Way,
+    shown: String,
+    limit: Duration,
+    debug: bool,
+}
+
+enum Way {
+    Unix(String),
+    Tls { host: String, port: u16, config: Arc<rustls::ClientConfig> },
+    Plain { host: String, port: u16 },
+    Ssh(Vec<String>),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Client {
+    pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
+        let limit = Duration::try_from_secs_f64(global.request_timeout).map_err(|_| {
+            Failure::Usage(format!("--request-timeout {} is no time", global.request_timeout))
+        })?;
+        let (way, shown) = match &global.tunnel {
+            Some(tunnel) => (Way::Ssh(ssh_words(global, tunnel)), format!("{tunnel} (through ssh)")),
+            None => (way_of(global)?, global.endpoint.clone()),
+        };
+        Ok(Self { way, shown, limit, debug: global.debug })
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.way {
+            Way::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Way::Plain { host, port } => Box::new(TcpStream::connect((host.as_str(), *port)).await?),
+            Way::Tls { host, port, config } => {
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                Box::new(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?)
+            }
+            Way::Ssh(words) => Box::new(SshStream::open(words)?),
+        })
+    }
+
+    /// Asks; the head of the answer comes within the limit, its body as long as it takes.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        if self.debug {
+            eprintln!("{method} {path}");
+        }
+        let asked = tokio::time::timeout(self.limit, self.ask_now(method, path, body)).await;
+        let at = || self.shown.clone();
+        asked
+            .map_err(|_| Failure::Timeout { at: at(), seconds: self.limit.as_secs_f64() })?
+            .map_err(|error| Failure::Unreachable { at: at(), reason: error.to_string() })
+    }
+
+    async fn ask_now(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> io::Result<Response<Incoming>> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        let mut request =
+            Request::builder().method(method).uri(format!("{BASE}{path}")).header("host", "fleetd");
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let request =
+            request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(io::Error::other)?;
+        let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+        // The connection must outlive this call: the body is still to come.
+        tokio::spawn(async move {
+            let _ = sender.ready().await;
+        });
+        Ok(answer)
+    }
+
+    async fn whole(&self, answer: Response<Incoming>) -> Result<Vec<u8>, Failure> {
+        let status = answer.status();
+        let collected = tokio::time::timeout(self.limit, answer.into_body().collect()).await;
+        let body = collected
+            .map_err(|_| Failure::Timeout { at: self.shown.clone(), seconds: self.limit.as_secs_f64() })?
+            .map_err(|error| Failure::Protocol(error.to_string()))?
+            .to_bytes();
+        if status.is_success() {
+            return Ok(body.to_vec());
+        }
+        let message =
+            serde_json::from_slice::<ErrorReply>(&body).map(|reply| reply.error.message).unwrap_or_default();
+        let message = if message.is_empty() { status.to_string() } else { message };
+        Err(Failure::Api { code: status.as_u16(), message })
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let body = self.whole(self.ask(Method::GET, path, None).await?).await?;
+        serde_json::from_slice(&body).map_err(|error| Failure::Protocol(error.to_string()))
+    }
+
+    /// All units.
+    pub(crate) async fn units(&self) -> Result<Vec<Unit>, Failure> {
+        let mut all = Vec::new();
+        let mut path = "/units".to_owned();
+        loop {
+            let page: UnitPage = self.get(&path).await?;
+            all.extend(page.units);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            path = format!("/units?nextPageToken={}", page.next_page_token);
+        }
+    }
+
+    /// One unit, if it is there.
+    pub(crate) async fn unit(&self, name: &str) -> Result<Option<Unit>, Failure> {
+        match self.get(&format!("/units/{name}")).await {
+            Ok(unit) => Ok(Some(unit)),
+            Err(Failure::Api { code: 404, .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// States, of all units or of one.
+    pub(crate) async fn states(&self, unit: Option<&str>) -> Result<Vec<UnitState>, Failure> {
+        let filter = unit.map(|unit| format!("unitName={unit}")).unwrap_or_default();
+        let mut all = Vec::new();
+        let mut path = format!("/state?{filter}");
+        loop {
+            let page: UnitStatePage = self.get(&path).await?;
+            all.extend(page.states);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            path = format!("/state?{filter}&nextPageToken={}", page.next_page_token);
+        }
+    }
+
+    /// All machines.
+    pub(crate) async fn machines(&self) -> Result<Vec<Machine>, Failure> {
+        let mut all = Vec::new();
+        let mut path = "/machines".to_owned();
+        loop {
+            let page: MachinePage = self.get(&path).await?;
+            all.extend(page.machines);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            path = format!("/machines?nextPageToken={}", page.next_page_token);
+        }
+    }
+
+    /// Puts a unit, or only its desired state.
+    pub(crate) async fn put_unit(&self, unit: &Unit) -> Result<(), Failure> {
+        let body = serde_json::to_vec(unit).map_err(|error| Failure::Protocol(error.to_string()))?;
+        self.whole(self.ask(Method::PUT, &format!("/units/{}", unit.name), Some(body)).await?).await.map(drop)
+    }
+
+    /// Destroys a unit.
+    pub(crate) async fn delete_unit(&self, name: &str) -> Result<(), Failure> {
+        self.whole(self.ask(Method::DELETE, &format!("/units/{name}"), None).await?).await.map(drop)
+    }
+
+    /// Why a unit is where it is.
+    pub(crate) async fn why(&self, name: &str) -> Result<fleet_api::Why, Failure> {
+        self.get(&format!("/why/{name}")).await
+    }
+
+    /// Drains a machine, or ends that.
+    pub(crate) async fn set_draining(&self, machine: &str, draining: bool) -> Result<(), Failure> {
+        let method = if draining { Method::PUT } else { Method::DELETE };
+        self.whole(self.ask(method, &format!("/drain/{machine}"), None).await?).await.map(drop)
+    }
+
+    /// Writes what comes to standard output, until it ends.
+    pub(crate) async fn stream(&self, path: &str, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
+        let answer = self.ask(Method::GET, path, None).await?;
+        if answer.status() != StatusCode::OK {
+            return self.whole(answer).await.map(drop);
+        }
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::Protocol(error.to_string()))?;
+            if let Some(data) = frame.data_ref() {
+                each(data);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn way_of(global: &Global) -> Result<Way, Failure> {
+    let endpoint = global.endpoint.as_str();
+    if let Some(path) =
+        endpoint.strip_prefix("unix://").or_else(|| endpoint.starts_with('/').then_some(endpoint))
+    {
+        return Ok(Way::Unix(path.to_owned()));
+    }
+    let (is_tls, rest) = match endpoint.split_once("://") {
+        Some(("https", rest)) => (true, rest),
+        Some(("http", rest)) => (false, rest),
+        _ => {
+            let message =
+                format!("--endpoint {endpoint} is not unix:///path, https://host:port or http://host:port");
+            return Err(Failure::Usage(message));
+        }
+    };
+    let address = rest.trim_end_matches('/');
+    let default = if is_tls { 49153 } else { 80 };
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') => (
+            host,
+            port.parse()
+                .map_err(|_| Failure::Usage(format!("--endpoint {endpoint}: `{port}` is no port")))?,
+        ),
+        _ => (address, default),
+    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    Ok(if is_tls { Way::Tls { host, port, config: tls(global)? } } else { Way::Plain { host, port } })
+}
+
+fn tls(global: &Global) -> Result<Arc<rustls::ClientConfig>, Failure> {
+    let read = |path: &str, reason: String| Failure::Read { path: path.to_owned(), reason };
+    let Some(ca) = global.ca_file.as_deref() else {
+        let message =
+            "an https endpoint needs --ca-file, --cert-file and --key-file (`rmachine env --fleet NAME`)";
+        return Err(Failure::Usage(message.into()));
+    };
+    let certificates = |path: &str| -> Result<Vec<CertificateDer<'static>>, Failure> {
+        CertificateDer::pem_file_iter(Path::new(path))
+            .and_then(Iterator::collect)
+            .map_err(|error: rustls::pki_types::pem::Error| read(path, error.to_string()))
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| read(ca, error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::Usage(error.to_string()))?
+        .with_root_certificates(roots);
+    let config = match (&global.cert_file, &global.key_file) {
+        (Some(cert), Some(key)) => {
+            let private =
+                PrivateKeyDer::from_pem_file(Path::new(key)).map_err(|error| read(key, error.to_string()))?;
+            builder
+                .with_client_auth_cert(certificates(cert)?, private)
+                .map_err(|error| read(cert, error.to_string()))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+/// The words of `ssh` that connect its standard streams to fleetd's socket over there.
+fn ssh_words(global: &Global, tunnel: &str) -> Vec<String> {
+    let mut words = ssh_options(global);
+    let (host, port) = tunnel.rsplit_once(':').unwrap_or((tunnel, "22"));
+    words.extend(["-p".into(), port.into(), format!("{}@{host}", global.ssh_username)]);
+    words.extend(["fleetctl".into(), "fd-forward".into(), REMOTE_SOCKET.into()]);
+    words
+}
+
+/// Options for every call of `ssh`.
+pub(crate) fn ssh_options(global: &Global) -> Vec<String> {
+    let mut words = vec!["-o".to_owned(), format!("ConnectTimeout={}", global.ssh_timeout.ceil().max(1.0))];
+    let checking = if global.strict_host_key_checking { "yes" } else { "no" };
+    words.extend(["-o".to_owned(), format!("StrictHostKeyChecking={checking}")]);
+    if let Some(file) = &global.known_hosts_file {
+        words.extend(["-o".to_owned(), format!("UserKnownHostsFile={file}")]);
+    }
+    words
+}
+
+/// The standard streams of an `ssh` that runs as long as this value.
+struct SshStream {
+    _child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl SshStream {
+    fn open(words: &[String]) -> io::Result<Self> {
+        let mut child = Command::new("ssh")
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("could not start ssh: {error}")))?;
+        let missing = || io::Error::other("ssh has no standard streams");
+        let input = child.stdin.take().ok_or_else(missing)?;
+        let output = child.stdout.take().ok_or_else(missing)?;
+        Ok(Self { _child: child, input, output })
+    }
+}
+
+impl AsyncRead for SshStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SshStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.input).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_shutdown(cx)
+    }
+}

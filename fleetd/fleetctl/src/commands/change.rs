@@ -1,0 +1,255 @@
+//! `submit`, `load`, `start`, `stop`, `unload`, `destroy`, `restart`: wishes, and waiting for them.
+
+use std::time::{Duration, Instant};
+
+use fleet_api::Unit;
+use fleet_unit::TargetState;
+
+use crate::cli::{Blocking, SubmittingUnits, Units};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::table::short;
+use crate::unit_args::{is_global, submitted, unit_name};
+
+const LOOK_EACH: Duration = Duration::from_millis(200);
+/// A start that waits longer tells why.
+const TELL_AFTER: Duration = Duration::from_secs(2);
+
+pub(crate) async fn submit(client: &Client, args: &SubmittingUnits) -> Result<u8, Failure> {
+    for arg in given(&args.units) {
+        let unit = submitted(client, arg, args.replace).await?;
+        refuse_replace(args, &unit, &[TargetState::Inactive], "submit")?;
+    }
+    Ok(0)
+}
+
+pub(crate) async fn load(client: &Client, args: &SubmittingUnits) -> Result<u8, Failure> {
+    submit_and_wish(client, args, TargetState::Loaded).await
+}
+
+pub(crate) async fn start(client: &Client, args: &SubmittingUnits) -> Result<u8, Failure> {
+    submit_and_wish(client, args, TargetState::Launched).await
+}
+
+async fn submit_and_wish(
+    client: &Client,
+    args: &SubmittingUnits,
+    target: TargetState,
+) -> Result<u8, Failure> {
+    let mut units = Vec::new();
+    for arg in given(&args.units) {
+        let unit = submitted(client, arg, args.replace).await?;
+        wish(client, &unit, target).await?;
+        units.push(unit);
+    }
+    wait_for_all(client, &units, target, &args.blocking).await
+}
+
+/// `--replace` does not carry a unit over into another state than the command's own.
+fn refuse_replace(
+    args: &SubmittingUnits,
+    unit: &Unit,
+    allowed: &[TargetState],
+    verb: &str,
+) -> Result<(), Failure> {
+    let state = unit.desired_state.parse().unwrap_or(TargetState::Inactive);
+    if args.replace && !allowed.contains(&state) {
+        let message = format!("{} is {state}: `{verb} --replace` works on inactive units only", unit.name);
+        return Err(Failure::Usage(message));
+    }
+    Ok(())
+}
+
+pub(crate) async fn stop(client: &Client, args: &Units) -> Result<u8, Failure> {
+    wish_existing(client, args, TargetState::Loaded, |unit| {
+        // What is not launched need not be stopped, and must not be loaded by that.
+        unit.desired_state == TargetState::Launched.as_str()
+    })
+    .await
+}
+
+pub(crate) async fn unload(client: &Client, args: &Units) -> Result<u8, Failure> {
+    wish_existing(client, args, TargetState::Inactive, |_| true).await
+}
+
+async fn wish_existing(
+    client: &Client,
+    args: &Units,
+    target: TargetState,
+    concerns: impl Fn(&Unit) -> bool,
+) -> Result<u8, Failure> {
+    let mut units = Vec::new();
+    for arg in given(&args.units) {
+        let unit = existing(client, arg).await?;
+        if !concerns(&unit) {
+            eprintln!("Unit {} is {}, nothing to do", unit.name, unit.desired_state);
+            continue;
+        }
+        wish(client, &unit, target).await?;
+        units.push(unit);
+    }
+    wait_for_all(client, &units, target, &args.blocking).await
+}
+
+pub(crate) async fn restart(client: &Client, args: &Units) -> Result<u8, Failure> {
+    for arg in given(&args.units) {
+        let unit = existing(client, arg).await?;
+        let one = std::slice::from_ref(&unit);
+        for target in [TargetState::Loaded, TargetState::Launched] {
+            wish(client, &unit, target).await?;
+            // Whatever the flags say: without this wait, the stop would never happen.
+            if target == TargetState::Loaded && !is_global(&unit) {
+                let patient = Blocking { no_block: false, ..args.blocking };
+                wait_for_all(client, one, target, &patient).await?;
+            }
+        }
+        wait_for_all(client, one, TargetState::Launched, &args.blocking).await?;
+    }
+    Ok(0)
+}
+
+pub(crate) async fn destroy(client: &Client, args: &Units) -> Result<u8, Failure> {
+    let mut code = 0;
+    for arg in given(&args.units) {
+        let name = unit_name(arg)?;
+        match client.delete_unit(name.as_str()).await {
+            Ok(()) => {
+                if !args.blocking.no_block {
+                    wait_until_gone(client, name.as_str(), &args.blocking).await?;
+                }
+                println!("Destroyed {name}");
+            }
+            Err(Failure::Api { code: 404, .. }) => {
+                eprintln!("Unit {name} does not exist");
+                code = 1;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(code)
+}
+
+fn given(units: &[String]) -> &[String] {
+    if units.is_empty() {
+        eprintln!("No units given");
+    }
+    units
+}
+
+async fn existing(client: &Client, arg: &str) -> Result<Unit, Failure> {
+    let name = unit_name(arg)?;
+    client.unit(name.as_str()).await?.ok_or_else(|| Failure::NoUnit(name.to_string()))
+}
+
+async fn wish(client: &Client, unit: &Unit, target: TargetState) -> Result<(), Failure> {
+    let wish = Unit { name: unit.name.clone(), desired_state: target.to_string(), ..Unit::default() };
+    client.put_unit(&wish).await
+}
+
+async fn wait_for_all(
+    client: &Client,
+    units: &[Unit],
+    target: TargetState,
+    blocking: &Blocking,
+) -> Result<u8, Failure> {
+    for unit in units {
+        if is_global(unit) {
+            let verb = match target {
+                TargetState::Launched => "start",
+                TargetState::Loaded => "load",
+                TargetState::Inactive => "unload",
+            };
+            println!("Triggered global unit {} {verb}", unit.name);
+        } else if blocking.no_block {
+            println!("Triggered unit {} {target}", unit.name);
+        } else {
+            wait_for(client, &unit.name, target, blocking).await?;
+        }
+    }
+    Ok(0)
+}
+
+async fn wait_for(
+    client: &Client,
+    name: &str,
+    target: TargetState,
+    blocking: &Blocking,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut looked = 0;
+    let mut told = false;
+    loop {
+        let unit = client.unit(name).await?.ok_or_else(|| Failure::NoUnit(name.to_owned()))?;
+        if unit.current_state == target.as_str() {
+            report(client, &unit, target).await?;
+            return Ok(());
+        }
+        looked += 1;
+        if is_over(blocking, looked, began) {
+            return Err(not_reached(client, name, target, began).await);
+        }
+        if !told
+            && began.elapsed() > TELL_AFTER
+            && target != TargetState::Inactive
+            && unit.machine_id.is_empty()
+        {
+            told = true;
+            if let Ok(why) = client.why(name).await {
+                eprintln!("{name} waits: {}", why.explanation);
+            }
+        }
+        tokio::time::sleep(LOOK_EACH).await;
+    }
+}
+
+fn is_over(blocking: &Blocking, looked: u32, began: Instant) -> bool {
+    (blocking.block_attempts > 0 && looked >= blocking.block_attempts)
+        || (blocking.wait > 0 && began.elapsed() > Duration::from_secs(blocking.wait))
+}
+
+async fn not_reached(client: &Client, name: &str, target: TargetState, began: Instant) -> Failure {
+    let why = client
+        .why(name)
+        .await
+        .map(|why| why.explanation)
+        .unwrap_or_else(|_| "its reason is not known".into());
+    let seconds = began.elapsed().as_secs();
+    Failure::NotReached { unit: name.to_owned(), wanted: target.to_string(), seconds, why }
+}
+
+async fn report(client: &Client, unit: &Unit, target: TargetState) -> Result<(), Failure> {
+    if unit.machine_id.is_empty() {
+        println!("Unit {} {target}", unit.name);
+        return Ok(());
+    }
+    let machines = client.machines().await?;
+    let ip = machines
+        .iter()
+        .find(|machine| machine.id == unit.machine_id)
+        .map(|machine| machine.primary_ip.clone());
+    let id = short(&unit.machine_id, false);
+    match ip.filter(|ip| !ip.is_empty()) {
+        Some(ip) => println!("Unit {} {target} on {id}/{ip}", unit.name),
+        None => println!("Unit {} {target} on {id}", unit.name),
+    }
+    Ok(())
+}
+
+async fn wait_until_gone(client: &Client, name: &str, blocking: &Blocking) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut looked = 0;
+    while !client.states(Some(name)).await?.is_empty() {
+        looked += 1;
+        if is_over(blocking, looked, began) {
+            let (unit, seconds) = (name.to_owned(), began.elapsed().as_secs());
+            return Err(Failure::NotReached {
+                unit,
+                wanted: "gone".into(),
+                seconds,
+                why: "it still stops".into(),
+            });
+        }
+        tokio::time::sleep(LOOK_EACH).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Why a command failed, in a sentence, with what to do next where there is something to do.
+
+/// Every way in which a command fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("fleetd at {at} does not answer: {reason}")]
+    Unreachable { at: String, reason: String },
+    #[error("fleetd at {at} did not answer within {seconds} s")]
+    Timeout { at: String, seconds: f64 },
+    #[error("{message} ({code})")]
+    Api { code: u16, message: String },
+    #[error("fleetd answered something that is not understood: {0}")]
+    Protocol(String),
+    #[error("could not read {path}: {reason}")]
+    Read { path: String, reason: String },
+    #[error("{0}")]
+    Usage(String),
+    #[error("unit {0} does not exist")]
+    NoUnit(String),
+    #[error("{path}: {reason}")]
+    UnitFile { path: String, reason: String },
+    #[error("{unit} is not {wanted} after {seconds} s: {why}")]
+    NotReached { unit: String, wanted: String, seconds: u64, why: String },
+    #[error("could not run {program}: {reason}")]
+    Program { program: String, reason: String },
+}
+
+impl Failure {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => Some("is fleetd running there? --endpoint or --tunnel names another"),
+            Self::NotReached { .. } => Some("`fleetctl why UNIT` and `fleetctl journal UNIT` tell more"),
+            Self::NoUnit(_) => Some("`fleetctl list-unit-files` shows what there is"),
+            _ => None,
+        }
+    }
+}
