@@ -295,11 +295,11 @@ mod tests {
             |wanted: &str| list(&options).into_iter().find(|file| file.name == wanted).map(|file| file.state);
         assert_eq!(state_of("a.service").as_deref(), Some("disabled"));
         assert_eq!(state_of("s.service").as_deref(), Some("static"));
-        assert_eq!(enable(&options, &[name.clone()], false).expect("links").len(), 2);
+        assert_eq!(enable(&options, std::slice::from_ref(&name), false).expect("links").len(), 2);
         assert!(units.join("multi-user.target.wants/a.service").is_symlink());
         assert_eq!(state_of("a.service").as_deref(), Some("enabled"));
         assert_eq!(state_of("b.service").as_deref(), Some("alias"));
-        assert_eq!(disable(&options, &[name.clone()], false).expect("links").len(), 2);
+        assert_eq!(disable(&options, std::slice::from_ref(&name), false).expect("links").len(), 2);
         assert_eq!(state_of("a.service").as_deref(), Some("disabled"));
         fs::write(temp.path().join("presets/20-x.preset"), "# c\nenable a.*\ndisable *\n").expect("write");
         assert_eq!(apply_presets(&options).len(), 2);

@@ -256,7 +256,10 @@ impl Call {
             writeln!(out, "-- No entries --")?;
         }
         out.flush()?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             std::thread::sleep(Duration::from_millis(100));
             let mut result = Ok(());
             reader.read(&self.filter, |stored| {
@@ -267,7 +270,6 @@ impl Call {
             result?;
             out.flush()?;
         }
-        Ok(())
     }
 
     /// A boot by id, by offset (0 this one, -1 the one before), or this one.

@@ -27,11 +27,8 @@ impl Supervisor {
         let report = if kind == ServiceType::Exec { pipe().ok() } else { None };
         let (watch, tell) = report.unzip();
         let Some(pid) = self.launch(id, Step::Start, index, tell) else { return false };
-        if let Some(watch) = watch {
-            if self.poller.add(&watch, Source::ExecReport(id)).is_ok() {
-                self.service_mut(id).exec_report = Some(watch);
-            }
-        }
+        let watched = watch.filter(|watch| self.poller.add(watch, Source::ExecReport(id)).is_ok());
+        self.service_mut(id).exec_report = watched;
         let service = self.service_mut(id);
         service.main_pid = Some(pid);
         service.main_known = true;

@@ -75,6 +75,17 @@ impl Supervisor {
     }
 
     fn load_one(&mut self, id: UnitId) {
+        self.read_one(id);
+        let unit = self.unit(id);
+        let state = match (&unit.fragment, unit.load) {
+            (_, LoadState::Masked) => "masked".into(),
+            (None, _) => String::new(),
+            (Some(path), _) => crate::install::state(&self.options, &unit.name, path, &unit.install),
+        };
+        self.unit_mut(id).file_state = state;
+    }
+
+    fn read_one(&mut self, id: UnitId) {
         let name = self.unit(id).name.clone();
         if name.is_template() {
             return self.set_load_error(
@@ -269,7 +280,7 @@ impl Supervisor {
     }
 
     /// A target comes after what it pulls in, unless one of both says otherwise.
-    fn order_targets(&mut self, id: UnitId) {
+    pub(crate) fn order_targets(&mut self, id: UnitId) {
         const PULLS: [Relation; 4] =
             [Relation::Wants, Relation::Requires, Relation::BindsTo, Relation::Requisite];
         let mut pairs: Vec<(UnitId, UnitId)> = Vec::new();

@@ -23,16 +23,11 @@ impl Supervisor {
     pub(crate) fn mount_start(&mut self, id: UnitId) -> Result<(), StartError> {
         self.new_invocation(id);
         let config = self.mount_config(id);
-        if !crate::mounts::is_mount_point(&config.place) {
-            if let Err(error) = mount(&config) {
-                self.log_unit(
-                    id,
-                    3,
-                    &format!("could not mount {} at {}: {error}", config.what, config.place),
-                );
-                self.set_state(id, ActiveState::Failed, "failed");
-                return Err(StartError::Ends(JobResult::Failed));
-            }
+        let there = crate::mounts::is_mount_point(&config.place);
+        if let Some(error) = (!there).then(|| mount(&config).err()).flatten() {
+            self.log_unit(id, 3, &format!("could not mount {} at {}: {error}", config.what, config.place));
+            self.set_state(id, ActiveState::Failed, "failed");
+            return Err(StartError::Ends(JobResult::Failed));
         }
         self.set_state(id, ActiveState::Active, "mounted");
         Ok(())

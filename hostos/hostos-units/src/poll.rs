@@ -14,6 +14,7 @@ use crate::unit::UnitId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Signals,
+    Children,
     Notify,
     Control,
     /// A client, by its descriptor.

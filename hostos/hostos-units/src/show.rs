@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use unit_file::UnitKind;
 use units_api::UnitState;
 
 use crate::config::general::Relation;
@@ -32,20 +33,9 @@ impl Supervisor {
             exit_code: exit.map_or("", Exit::name).to_owned(),
             restarts,
             fragment: unit.fragment.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-            file_state: self.file_state(id),
+            file_state: unit.file_state.clone(),
             changed: unit.times.changed,
             invocation: unit.invocation.clone(),
-        }
-    }
-
-    fn file_state(&self, id: UnitId) -> String {
-        let unit = self.unit(id);
-        if unit.load == LoadState::Masked {
-            return "masked".into();
-        }
-        match &unit.fragment {
-            None => String::new(),
-            Some(path) => crate::install::state(&self.options, &unit.name, path, &unit.install),
         }
     }
 
@@ -62,7 +52,9 @@ impl Supervisor {
         put("LoadState", state.load);
         put("ActiveState", state.active);
         put("SubState", state.sub);
-        put("Result", state.result);
+        if !matches!(unit.kind(), UnitKind::Target | UnitKind::Slice | UnitKind::Device) {
+            put("Result", state.result);
+        }
         put("FragmentPath", state.fragment);
         put(
             "DropInPaths",

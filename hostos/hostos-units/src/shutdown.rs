@@ -9,6 +9,9 @@ use crate::states::JobKind;
 use crate::supervisor::Supervisor;
 use crate::unit::{Detail, UnitId};
 
+/// Kept of the deadline for the exits of what had to be killed.
+const LAST_MOMENT: std::time::Duration = std::time::Duration::from_millis(700);
+
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     action: ShutdownAction,
@@ -38,7 +41,10 @@ impl Supervisor {
             }
         }
         self.shutdown = Some(Shutdown { action, forced: false });
-        self.deadlines.set(Timeout::Shutdown, Moment::now().after(self.options.shutdown_deadline));
+        self.deadlines.set(
+            Timeout::Shutdown,
+            Moment::now().after(self.options.shutdown_deadline.saturating_sub(LAST_MOMENT)),
+        );
     }
 
     fn running_units(&self) -> Vec<UnitId> {
@@ -92,7 +98,7 @@ impl Supervisor {
             }
         }
         // A moment for the exits to arrive.
-        self.deadlines.set(Timeout::Shutdown, Moment::now().after(std::time::Duration::from_millis(500)));
+        self.deadlines.set(Timeout::Shutdown, Moment::now().after(LAST_MOMENT));
     }
 
     fn finish(&mut self, action: ShutdownAction) {

@@ -53,6 +53,7 @@ pub struct Supervisor {
     pub(crate) started: Moment,
     pub(crate) path_watches: crate::path::Watches,
     signals: SignalFd,
+    children: OwnedFd,
     notify: NotifySocket,
     remote: Remote,
     clock_change: Option<OwnedFd>,
@@ -84,6 +85,7 @@ impl Supervisor {
     pub fn new(options: Options) -> Result<Self, SupervisorError> {
         crate::spawn::become_reaper();
         let signals = watch_signals().map_err(setup("signals"))?;
+        let children = crate::signals::watch_children().map_err(setup("signals"))?;
         let mut poller = Poller::new().map_err(setup("waiting"))?;
         for dir in [&options.runtime_dir, &options.transient_dir] {
             std::fs::create_dir_all(dir).map_err(setup(&dir.display().to_string()))?;
@@ -100,6 +102,7 @@ impl Supervisor {
         let mut add =
             |fd: std::os::fd::BorrowedFd<'_>, source| poller.add(fd, source).map_err(setup("waiting"));
         add(signals.as_fd(), Source::Signals)?;
+        add(children.as_fd(), Source::Children)?;
         add(notify.as_fd(), Source::Notify)?;
         add(control.as_fd(), Source::Control)?;
         add(cgroups.events.as_fd(), Source::CgroupEvents)?;
@@ -141,6 +144,7 @@ impl Supervisor {
             started: Moment::now(),
             path_watches,
             signals,
+            children,
             notify,
             remote,
             clock_change,
@@ -271,6 +275,10 @@ impl Supervisor {
     fn handle(&mut self, fd: RawFd, source: Source) {
         match source {
             Source::Signals => self.signals_came(),
+            Source::Children => {
+                crate::signals::quiet(&self.children);
+                self.reap_children();
+            }
             Source::Notify => self.notifications_came(),
             Source::Control => self.accept_clients(),
             Source::Connection => self.client_ready(fd),
@@ -304,10 +312,8 @@ impl Supervisor {
     }
 
     fn signals_came(&mut self) {
-        let mut reap = false;
         while let Ok(Some(info)) = self.signals.read_signal() {
             match i32::try_from(info.ssi_signo).unwrap_or(0) {
-                libc::SIGCHLD => reap = true,
                 libc::SIGHUP => self.daemon_reload(),
                 libc::SIGINT if self.options.pid1 => {
                     self.begin_shutdown(ShutdownAction::Reboot, "Ctrl-Alt-Del")
@@ -327,9 +333,6 @@ impl Supervisor {
                 }
                 _ => {}
             }
-        }
-        if reap {
-            self.reap_children();
         }
     }
 

@@ -64,6 +64,8 @@ pub(crate) struct Unit {
     pub(crate) invocation: String,
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) start_limit_hit: bool,
+    /// `enabled`, `static` and so on, as it was when the unit was read.
+    pub(crate) file_state: String,
 }
 
 impl Unit {
@@ -88,6 +90,7 @@ impl Unit {
             invocation: String::new(),
             cgroup: None,
             start_limit_hit: false,
+            file_state: String::new(),
         }
     }
 

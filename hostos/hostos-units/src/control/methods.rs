@@ -6,6 +6,7 @@ use units_api::{Answer, ErrorKind, FileText, InstallRequest, JobRequest, JobStat
 
 use super::parse_name;
 use crate::clock::wall_clock;
+use crate::config::general::Relation;
 use crate::glob;
 use crate::states::{ActiveState, JobKind, LoadState};
 use crate::supervisor::Supervisor;
@@ -53,7 +54,7 @@ impl Supervisor {
             })),
             Method::ListJobs => Ok(Some(Answer { jobs: Some(self.job_states()), ..Answer::default() })),
             Method::ListTimers => Ok(Some(Answer { timers: Some(self.timer_states()), ..Answer::default() })),
-            Method::Enable(request) => self.call_install(&request, crate::install::enable),
+            Method::Enable(request) => self.call_enable(&request),
             Method::Disable(request) => self.call_install(&request, crate::install::disable),
             Method::Mask(request) => self.call_install(&request, crate::install::mask),
             Method::Unmask(request) => self.call_install(&request, crate::install::unmask),
@@ -283,6 +284,27 @@ impl Supervisor {
         Ok(Some(Answer { files: Some(files), ..Answer::default() }))
     }
 
+    /// Enabling only adds: what is in memory learns of it without reading everything again.
+    fn call_enable(&mut self, request: &InstallRequest) -> Outcome {
+        let names = request.units.iter().map(|name| parse_name(name)).collect::<Result<Vec<_>, _>>()?;
+        let changes = crate::install::enable(&self.options, &names, request.runtime)?;
+        for name in names.iter().filter(|name| !name.is_template()) {
+            let id = self.load(name);
+            let install = self.unit(id).install.clone();
+            for (targets, relation) in
+                [(install.wanted_by, Relation::Wants), (install.required_by, Relation::Requires)]
+            {
+                for target in targets.iter().filter_map(|target| target.parse().ok()) {
+                    let target = self.load(&target);
+                    self.add_relation(target, relation, name);
+                    self.order_targets(target);
+                }
+            }
+            self.reload_one(name);
+        }
+        Ok(Some(Answer { changes: Some(changes), ..Answer::default() }))
+    }
+
     fn call_install(
         &mut self,
         request: &InstallRequest,
@@ -290,7 +312,9 @@ impl Supervisor {
     ) -> Outcome {
         let names = request.units.iter().map(|name| parse_name(name)).collect::<Result<Vec<_>, _>>()?;
         let changes = change(&self.options, &names, request.runtime)?;
-        self.daemon_reload();
+        if !changes.is_empty() {
+            self.daemon_reload();
+        }
         Ok(Some(Answer { changes: Some(changes), ..Answer::default() }))
     }
 }

@@ -32,8 +32,11 @@ impl Call {
                 }
                 Err(ClientError::Refused(error)) => {
                     err(&format!("Failed to {verb} {unit}: {error}"));
-                    let missing = error.kind == units_api::ErrorKind::NotFound;
-                    code = code.max(if missing { 5 } else { 1 });
+                    code = code.max(match error.kind {
+                        units_api::ErrorKind::NotFound => 5,
+                        units_api::ErrorKind::NotApplicable if verb == "reload" => 3,
+                        _ => 1,
+                    });
                 }
                 Err(error) => return Err(error),
             }
