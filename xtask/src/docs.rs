@@ -39,7 +39,14 @@ mod generate {
 
     /// Every program of ours: the folder of its crate and its definition.
     fn programs() -> Vec<(&'static str, Command)> {
-        vec![]
+        vec![
+            ("machine/rmachine", rmachine::command()),
+            ("engine/engined", engined::command()),
+            ("kv/kvd", kvd::command()),
+            ("kv/kvctl", kvctl::command()),
+            ("fleetd/fleetd", fleetd::command()),
+            ("fleetd/fleetctl", fleetctl::command()),
+        ]
     }
 
     pub(crate) fn run(args: &Args) -> Result<()> {

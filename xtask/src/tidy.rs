@@ -53,7 +53,7 @@ const LICENSES: &[&str] = &[
     "MPL-2.0",
     "OpenSSL",
     "Unicode-3.0",
-    "Unlicense",
+    "Unlicense", "WTFPL",
     "Zlib",
 ];
 
