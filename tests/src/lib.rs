@@ -89,15 +89,14 @@ impl Workstation {
         ran(&mut command)?.stdout_if_ok(&format!("docker {}", words.join(" ")))
     }
 
-    /// The process id of the machine's QEMU, from the machine's own record.
+    /// The process id of the machine's QEMU.
     ///
     /// # Errors
-    /// There is no such record, or it holds no process id.
+    /// The machine has no such record.
     pub fn qemu_pid(&self, machine: &str) -> Result<i32> {
-        let text = self.rmachine(&["inspect", machine])?;
-        let record: serde_json::Value = serde_json::from_str(&text).context("inspect printed no JSON")?;
-        let pid = find_key(&record, "pid").and_then(serde_json::Value::as_i64);
-        pid.and_then(|pid| i32::try_from(pid).ok()).with_context(|| format!("no process id in {text}"))
+        let path = self.machine_dir(machine).join("qemu.pid");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
+        text.trim().parse().with_context(|| format!("`{}` is no process id", text.trim()))
     }
 }
 
@@ -154,17 +153,4 @@ pub fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) 
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
-}
-
-/// The first value of a key, at any depth, whatever the case of the key.
-fn find_key<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
-    match value {
-        serde_json::Value::Object(map) => map
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .map(|(_, found)| found)
-            .or_else(|| map.values().find_map(|inner| find_key(inner, key))),
-        serde_json::Value::Array(items) => items.iter().find_map(|inner| find_key(inner, key)),
-        _ => None,
-    }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use hostos_api::Report;
 
 use crate::progress::Progress;
 use crate::{cargo, image, setup};
@@ -54,7 +55,7 @@ impl Demo {
             cargo::run(self.command(&["create", "-d", "qemu", "worker1"]).stdout(Stdio::inherit()))
         })?;
         for (stage, uptime) in self.boot_stages()? {
-            progress.note(&format!("  guest: {stage}"), uptime);
+            progress.note(&format!("  guest since kernel start: {stage}"), uptime);
         }
         progress.stage("list", || {
             print!("{}", self.rmachine(&["ls"])?);
@@ -69,16 +70,15 @@ impl Demo {
 
     /// What the guest reported, by its own clock.
     fn boot_stages(&self) -> Result<Vec<(String, Duration)>> {
-        let text = self.rmachine(&["inspect", "worker1"])?;
-        let record: serde_json::Value = serde_json::from_str(&text).context("inspect printed no JSON")?;
-        let Some(stages) = record.pointer("/Boot/Stages").and_then(serde_json::Value::as_array) else {
-            return Ok(Vec::new());
+        let reports = self.rmachine(&["logs", "--log", "stages", "worker1"])?;
+        let stage = |line: &str| match Report::from_line(line)? {
+            Report::Stage { stage, uptime_ms, .. } => {
+                Some((format!("{stage:?}").to_lowercase(), Duration::from_millis(uptime_ms)))
+            }
+            Report::Ready { uptime_ms, .. } => Some(("ready".to_owned(), Duration::from_millis(uptime_ms))),
+            _ => None,
         };
-        let stage = |it: &serde_json::Value| {
-            let name = it["stage"].as_str()?.to_owned();
-            Some((name, Duration::from_millis(it["uptime_ms"].as_u64()?)))
-        };
-        Ok(stages.iter().filter_map(stage).collect())
+        Ok(reports.lines().filter_map(stage).collect())
     }
 
     /// The stock client where there is one, over mutual TLS; else the API through `rmachine`.
