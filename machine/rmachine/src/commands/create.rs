@@ -114,6 +114,8 @@ fn begin(
         },
     };
     let mut machine = Machine::of(context, record)?;
+    // It knows more than what is kept of it.
+    machine.driver = driver;
     // The store's own folder must be there to look at its disk; a refused create leaves nothing else.
     context.store.make_dir(context.store.root())?;
     machine.driver.check(&machine_core::driver::Session {
