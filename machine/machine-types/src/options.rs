@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::MachineName;
+
 /// Everything the user asked for that is not the driver's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -17,6 +19,9 @@ pub struct HostOptions {
     /// A file with an Ignition config of the user's, merged into the machine's own, or empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ignition: String,
+    /// The cluster whose network it is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<MachineName>,
 }
 
 /// How the engine of a machine runs.

@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Refused: machines cannot mount folders of each other yet
     #[command(hide = true)]
     Mount(commands::Ignored),
+    /// Be the switch of a cluster
+    #[command(hide = true)]
+    NetworkSwitch(crate::switch::Switch),
     /// Open, list and close ports of a machine on this workstation
     Port(commands::port::Port),
     /// Bring keys and settings into machines again

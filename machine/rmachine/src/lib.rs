@@ -13,6 +13,7 @@ mod interrupt;
 mod keys;
 mod machine;
 mod progress;
+mod switch;
 mod table;
 
 use std::ffi::OsString;

@@ -111,6 +111,7 @@ fn begin(
             swarm_options: args.swarm_options(),
             auth_options: auth_options(context, name, &args.tls_san),
             ignition: String::new(),
+            cluster: args.cluster.clone(),
         },
     };
     let mut machine = Machine::of(context, record)?;
@@ -142,7 +143,7 @@ fn new_driver(
     match args.driver.as_str() {
         machine_driver_qemu::NAME => {
             let config = QemuConfig::new(name.as_str(), id, image.unwrap_or_default());
-            Ok(Box::new(QemuDriver::new(args.qemu.apply(config)?)))
+            Ok(Box::new(QemuDriver::new(args.qemu.apply(config, args.cluster.as_ref())?)))
         }
         NoneDriver::NAME => Ok(Box::new(NoneDriver::new(args.url.as_deref().unwrap_or_default()))),
         GenericDriver::NAME => Ok(Box::new(args.generic.driver(name)?)),

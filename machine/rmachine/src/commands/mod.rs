@@ -50,6 +50,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Ls(args) => ls::run(&context, &args),
         Command::Mount(_) => Err(Failure::new("machines cannot mount folders of each other yet")
             .hint("copy files with `rmachine scp -r`")),
+        Command::NetworkSwitch(args) => crate::switch::run(&context, &args),
         Command::Port(args) => port::run(&context, &args),
         Command::Provision(args) => certs::provision(&context, &args),
         Command::RegenerateCerts(args) => certs::regenerate(&context, &args),

@@ -15,6 +15,7 @@ use crate::engine;
 use crate::failure::Failure;
 use crate::machine::{Machine, READY_LIMIT, names_or_default};
 use crate::progress::{Printer, Silent};
+use crate::switch;
 
 const STATE_LIMIT: Duration = Duration::from_secs(10);
 /// From ready to an answer over TLS.
@@ -52,6 +53,9 @@ pub(crate) fn restart(context: &Context, args: &Power) -> Result<ExitCode, Failu
         let (mut machine, _lock) = locked(context, name)?;
         let printer = Printer::new(name);
         printer.step("restarting");
+        if let Some(cluster) = &machine.record.host_options.cluster {
+            switch::ensure(context, cluster)?;
+        }
         if machine.state(STATE_LIMIT)? != State::Stopped {
             machine.drive(context, &printer, limit, |driver, session| driver.restart(session))?;
         }
@@ -95,6 +99,9 @@ pub(crate) fn bring_up(
     observer: &dyn Observer,
     limit: Duration,
 ) -> Result<(), Failure> {
+    if let Some(cluster) = &machine.record.host_options.cluster {
+        switch::ensure(context, cluster)?;
+    }
     machine.drive(context, observer, limit, |driver, session| driver.start(session))?;
     machine.drive(context, observer, limit, |driver, session| driver.wait_ready(session))?;
     answers(context, machine)?;

@@ -10,6 +10,7 @@ use machine_types::{EngineOptions, MachineName, SwarmOptions};
 use super::generic::Generic;
 use crate::failure::Failure;
 use crate::machine::READY_LIMIT;
+use crate::switch;
 
 /// Flags of `create`.
 #[derive(Debug, Args)]
@@ -30,6 +31,9 @@ pub(crate) struct Create {
     /// Further name or address for the machine's certificate
     #[arg(long, value_name = "NAME")]
     pub(crate) tls_san: Vec<String>,
+    /// Put the machines on one network of their own, under this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<MachineName>,
     /// URL of the engine, for the driver none
     #[arg(long)]
     pub(crate) url: Option<String>,
@@ -126,9 +130,10 @@ pub(crate) struct Qemu {
     /// Emulator
     #[arg(long, default_value = "qemu-system-x86_64", value_name = "PROGRAM")]
     qemu_program: String,
-    /// Network: user, or bridge (needs privileges)
-    #[arg(long, default_value = "user", value_name = "NAME")]
-    qemu_network: String,
+    /// Network: user, cluster (the default with --cluster), or bridge
+    /// (needs privileges)
+    #[arg(long, value_name = "NAME")]
+    qemu_network: Option<String>,
     /// Bridge to join
     #[arg(long, default_value = "br0", value_name = "NAME")]
     qemu_network_bridge: String,
@@ -219,22 +224,21 @@ impl Create {
 
 impl Qemu {
     /// Lays the flags over a new machine's configuration.
-    pub(crate) fn apply(&self, mut config: QemuConfig) -> Result<QemuConfig, Failure> {
+    pub(crate) fn apply(
+        &self,
+        mut config: QemuConfig,
+        cluster: Option<&MachineName>,
+    ) -> Result<QemuConfig, Failure> {
         config.memory = self.qemu_memory;
         config.cpu = self.qemu_cpu_count;
         config.disk_size = self.qemu_disk_size;
         config.accel = self.qemu_accel;
         config.program.clone_from(&self.qemu_program);
         config.cmdline.clone_from(&self.qemu_cmdline);
-        config.network = match self.qemu_network.as_str() {
-            "user" => Network::User,
-            "bridge" => Network::Bridge,
-            other => {
-                return Err(Failure::new(format!("`{other}` is no network of the driver qemu"))
-                    .hint("use user or bridge")
-                    .code(3));
-            }
-        };
+        config.network = self.network(cluster)?;
+        if let (Network::Cluster, Some(cluster)) = (config.network, cluster) {
+            config.network_switch = switch::socket(cluster);
+        }
         if config.network == Network::Bridge {
             config.network_bridge.clone_from(&self.qemu_network_bridge);
         }
@@ -248,6 +252,23 @@ impl Qemu {
             config.open(guest, host);
         }
         Ok(config)
+    }
+}
+
+impl Qemu {
+    fn network(&self, cluster: Option<&MachineName>) -> Result<Network, Failure> {
+        let refuse = |message: &str, hint: &str| Err(Failure::new(message).hint(hint).code(3));
+        match (self.qemu_network.as_deref(), cluster) {
+            (None | Some("cluster"), Some(_)) => Ok(Network::Cluster),
+            (None | Some("user"), _) => Ok(Network::User),
+            (Some("bridge"), _) => Ok(Network::Bridge),
+            (Some("cluster"), None) => {
+                refuse("the network `cluster` needs the name of the cluster", "add `--cluster NAME`")
+            }
+            (Some(other), _) => {
+                refuse(&format!("`{other}` is no network of the driver qemu"), "use user, cluster or bridge")
+            }
+        }
     }
 }
 
