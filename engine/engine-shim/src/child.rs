@@ -107,7 +107,7 @@ fn set_up_and_exec(spec: &Spec, inherited: Inherited) -> Result<std::convert::In
     sys::set_root_propagation(libc::MS_REC | libc::MS_SLAVE)
         .during(|| "making the root mount a slave".into())?;
     let umask = sys::set_umask(0);
-    let Built { root, proc, terminal } = rootfs::build(spec, sources, &place)?;
+    let Built { root, terminal } = rootfs::build(spec, sources, &place)?;
     sys::set_umask(umask);
     sys::pivot_to_current_directory().during(|| "pivot_root".into())?;
     let (propagation, recursive) = rootfs::propagation_flags(spec.root_propagation);
@@ -116,8 +116,6 @@ fn set_up_and_exec(spec: &Spec, inherited: Inherited) -> Result<std::convert::In
             .during(|| "root propagation".into())?;
     }
     set_names(spec)?;
-    rootfs::set_sysctls(spec, &proc)?;
-    drop(proc);
     let mut warnings = program::set_limits(&spec.process.rlimits)?;
     warnings.extend(program::set_oom_score(spec.process.oom_score_adj));
     let user = program::find_user(&root, &spec.process)?;

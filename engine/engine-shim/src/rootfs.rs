@@ -35,8 +35,6 @@ const PROC_TARGETS: [&str; 10] = [
 /// What later steps need of the finished root.
 pub(crate) struct Built {
     pub root: SafeRoot,
-    /// The container's own procfs, to be trusted whatever lies over it.
-    pub proc: OwnedFd,
     /// The terminal's master, to be given to the shim.
     pub terminal: Option<Terminal>,
 }
@@ -73,6 +71,9 @@ pub(crate) fn build(spec: &Spec, sources: Sources, place: &Path) -> Result<Built
     sys::fchdir(tree.as_fd()).during(|| "entering the root file system".into())?;
     let root = SafeRoot::from_fd(tree);
     let proc = mount_proc(&root)?;
+    // Before anything lies over it.
+    set_sysctls(spec, &proc)?;
+    drop(proc);
     let replaced =
         |target: &str| spec.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == target);
     let null = if replaced("/dev") { None } else { Some(crate::devices::mount_dev(spec, &root)?) };
@@ -99,7 +100,7 @@ pub(crate) fn build(spec: &Spec, sources: Sources, place: &Path) -> Result<Built
         set_mount_attributes(root.as_fd(), MOUNT_ATTR_RDONLY, 0, false)
             .during(|| "making the root read-only".into())?;
     }
-    Ok(Built { root, proc, terminal })
+    Ok(Built { root, terminal })
 }
 
 /// The root file system, mounted nowhere yet.
@@ -420,7 +421,7 @@ fn make_cwd(root: &SafeRoot, cwd: &str) -> Result<(), Failure> {
 }
 
 /// Writes sysctls through the container's own procfs, whatever is mounted over it.
-pub(crate) fn set_sysctls(spec: &Spec, proc: &OwnedFd) -> Result<(), Failure> {
+fn set_sysctls(spec: &Spec, proc: &OwnedFd) -> Result<(), Failure> {
     for (key, value) in &spec.sysctl {
         let path = format!("sys/{}", key.replace('.', "/"));
         let during = || format!("error writing sysctl {key}");

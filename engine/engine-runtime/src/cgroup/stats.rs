@@ -1,6 +1,6 @@
 //! What a container has used, read from its cgroups.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine_shim::spec::Cgroup;
 
@@ -82,7 +82,7 @@ fn limit(path: &Path) -> Option<u64> {
     text(path).trim().parse().ok()
 }
 
-fn words(path: &PathBuf) -> Vec<u64> {
+fn words(path: &Path) -> Vec<u64> {
     text(path).split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
