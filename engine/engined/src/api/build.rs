@@ -1,23 +1,39 @@
-//! Dockerfile instructions that import and commit take as changes.
+//! `POST /build`, and the Dockerfile instructions that import and commit take as changes.
 
+use std::sync::Arc;
+
+use engine_build::BuildOptions;
 use engine_image::RunConfig;
+use http::StatusCode;
 
-use super::call::Fail;
+use super::call::{Call, Done, Fail};
+use super::progress;
+use crate::daemon::Daemon;
+use crate::daemon::build::BuildHost;
+use crate::daemon::error::Refusal;
 
 /// Applies `CMD …`, `ENV …` and so on.
 pub(super) fn apply_changes(mut config: RunConfig, changes: &[String]) -> Result<RunConfig, Fail> {
-    for change in changes {
-        let (verb, rest) = change.trim().split_once(' ').unwrap_or((change, ""));
-        match verb.to_ascii_uppercase().as_str() {
-            "CMD" => {
-                config.cmd = Some(
-                    serde_json::from_str(rest)
-                        .unwrap_or_else(|_| vec!["/bin/sh".into(), "-c".into(), rest.into()]),
-                );
-            }
-            "ENV" => config.env.get_or_insert_default().push(rest.to_owned()),
-            _ => return Err(Fail::bad(format!("{verb} is not a valid change command"))),
-        }
-    }
+    engine_build::apply_changes(&mut config, changes).map_err(|e| Fail::bad(e.to_string()))?;
     Ok(config)
+}
+
+pub(super) async fn build(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let options = BuildOptions::from_query(call.query.pairs()).map_err(|e| Fail::bad(e.to_string()))?;
+    let auths = call.ex.head.header("x-registry-config").unwrap_or_default().to_owned();
+    let context = super::transfer::body_pipe(call).await?;
+    let host = Arc::new(BuildHost::new(d, &auths));
+    let store = d.store.clone();
+    // A client that leaves cancels its build.
+    progress::stream(call, true, |sink| async move {
+        match engine_build::build(store, host, options, context, sink).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal {
+                status: StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                message: error.to_string(),
+                event: Some(error.event()),
+            }),
+        }
+    })
+    .await
 }

@@ -61,6 +61,11 @@ impl Query {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
+    /// All of them, as they came.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
     /// Absent and empty are the same.
     pub(crate) fn text(&self, key: &str) -> &str {
         self.get(key).unwrap_or_default()

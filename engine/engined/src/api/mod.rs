@@ -55,6 +55,11 @@ impl Api {
                 _ => Err(page_not_found()),
             },
             (_, ["images", rest @ ..]) => self.images(call, method.as_str(), rest).await,
+            ("POST", ["auth"]) => transfer::login(d, call).await,
+            ("POST", ["build"]) => build::build(d, call).await,
+            ("POST", ["build", "prune"]) => {
+                call.ok_json(&serde_json::json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })).await
+            }
             ("POST", ["commit"]) => files::commit(d, call).await,
             ("GET", ["events"]) => events::events(d, call).await,
             ("GET", ["system", "df"]) => prune::df(d, call).await,
@@ -135,6 +140,7 @@ impl Api {
             ("GET", 2.., "json") => images::inspect(d, call, &name).await,
             ("GET", 2.., "history") => images::history(d, call, &name).await,
             ("GET", 2.., "get") => transfer::save(d, call, vec![name]).await,
+            ("POST", 2.., "push") => transfer::push(d, call, &name).await,
             ("POST", 2.., "tag") => images::tag(d, call, &name).await,
             ("DELETE", _, _) => images::remove(d, call, &whole).await,
             _ => Err(page_not_found()),

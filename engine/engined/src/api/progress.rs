@@ -8,7 +8,7 @@ use engine_image::{Event, Sink};
 use http::StatusCode;
 use tokio::sync::mpsc;
 
-use super::call::{Call, Done, Fail};
+use super::call::{Call, Done};
 use crate::daemon::error::Refusal;
 
 /// Events on their way to the client.
@@ -77,19 +77,17 @@ where
             }
         };
     }
-    if let Err(Fail::Refused(status, message)) = finish(&mut task).await {
-        let code =
-            if status == StatusCode::INTERNAL_SERVER_ERROR { None } else { Some(i32::from(status.as_u16())) };
-        reply.send(&line(&Event::Error { message, code: code.filter(|_| false) })).await?;
+    if let Err(refusal) = finish(&mut task).await {
+        let event = refusal.event.clone().unwrap_or(Event::Error { message: refusal.message, code: None });
+        reply.send(&line(&event)).await?;
     }
     Ok(reply.end().await?)
 }
 
-async fn finish(task: &mut tokio::task::JoinHandle<Result<(), Refusal>>) -> Result<(), Fail> {
+async fn finish(task: &mut tokio::task::JoinHandle<Result<(), Refusal>>) -> Result<(), Refusal> {
     match task.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(refusal)) => Err(refusal.into()),
-        Err(error) => Err(Fail::internal(format!("the work failed: {error}"))),
+        Ok(done) => done,
+        Err(error) => Err(Refusal::internal(format!("the work failed: {error}"))),
     }
 }
 

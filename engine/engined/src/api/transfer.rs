@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use engine_image::pipe::{pipe, pipe_out};
-use engine_image::{ImportOptions, Sink};
+use engine_image::registry::Auth;
+use engine_image::{ImageError, ImportOptions, Platform, Sink};
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
 
@@ -94,9 +95,7 @@ async fn import(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let (repo, tag) = (call.query.text("repo").to_owned(), call.query.text("tag").to_owned());
     let reference = match repo.as_str() {
         "" => None,
-        repo => Some(
-            engine_image::reference::with_optional_tag(repo, &tag).map_err(engine_image::ImageError::from)?,
-        ),
+        repo => Some(engine_image::reference::with_optional_tag(repo, &tag).map_err(ImageError::from)?),
     };
     let changes: Vec<String> = call.query.all("changes").map(str::to_owned).collect();
     let config = super::build::apply_changes(engine_image::RunConfig::default(), &changes)?;
@@ -117,6 +116,58 @@ async fn import(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     .await
 }
 
-async fn pull(_d: &Arc<Daemon>, _call: &mut Call<'_>) -> Done {
-    Err(Fail::internal("pulling is not there yet"))
+async fn pull(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let reference =
+        engine_image::reference::with_optional_tag(call.query.text("fromImage"), call.query.text("tag"))
+            .map_err(ImageError::from)?;
+    let platform = match call.query.text("platform") {
+        "" => None,
+        text => Some(Platform::parse(text)?),
+    };
+    let auth = auth_of(call)?;
+    let d = d.clone();
+    progress::stream(call, true, |sink| async move {
+        let sink: Arc<dyn Sink> = sink;
+        let id = d.registry.pull(&d.store, &reference, &auth, platform.as_ref(), &sink).await?;
+        tell(&d, "pull", &id, &reference.clone().with_default_tag().to_string());
+        Ok(())
+    })
+    .await
+}
+
+/// The credentials a client sends along.
+fn auth_of(call: &Call<'_>) -> Result<Auth, Fail> {
+    Ok(Auth::from_header(call.ex.head.header("x-registry-auth").unwrap_or_default())?)
+}
+
+pub(super) async fn push(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
+    let reference = match call.query.text("tag") {
+        "" => engine_image::Reference::parse(name),
+        tag => engine_image::reference::with_optional_tag(name, tag),
+    };
+    let reference = reference.map_err(ImageError::from)?;
+    let auth = auth_of(call)?;
+    let d = d.clone();
+    progress::stream(call, true, |sink| async move {
+        let sink: Arc<dyn Sink> = sink;
+        let (pushing, target) = (d.clone(), reference.clone());
+        // On a thread of its own: the registry client's future does not move between threads.
+        let work = move || {
+            let push = pushing.registry.push(&pushing.store, &target, &auth, &sink);
+            tokio::runtime::Handle::current().block_on(push)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))??;
+        if let Some(id) = d.store.resolve(&reference) {
+            tell(&d, "push", &id, &reference.to_string());
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub(super) async fn login(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    let body = call.ex.body(1 << 20).await?;
+    let auth = Auth::from_json(&body).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))?;
+    let status = d.registry.login(&auth).await?;
+    call.ok_json(&serde_json::json!({ "Status": status, "IdentityToken": "" })).await
 }

@@ -8,29 +8,31 @@ use http::StatusCode;
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// What to say instead in a stream that has begun.
+    pub(crate) event: Option<engine_image::Event>,
 }
 
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
 impl Refusal {
     pub(crate) fn bad(message: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::BAD_REQUEST, message: message.into() }
+        Refusal { status: StatusCode::BAD_REQUEST, message: message.into(), event: None }
     }
 
     pub(crate) fn missing(message: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::NOT_FOUND, message: message.into() }
+        Refusal { status: StatusCode::NOT_FOUND, message: message.into(), event: None }
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::CONFLICT, message: message.into() }
+        Refusal { status: StatusCode::CONFLICT, message: message.into(), event: None }
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into() }
+        Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into(), event: None }
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::FORBIDDEN, message: message.into() }
+        Refusal { status: StatusCode::FORBIDDEN, message: message.into(), event: None }
     }
 
     /// An error and its causes, in one line.
@@ -53,7 +55,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 impl From<engine_image::ImageError> for Refusal {
     fn from(error: engine_image::ImageError) -> Refusal {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Refusal { status, message: error.report() }
+        Refusal { status, message: error.report(), event: None }
     }
 }
 

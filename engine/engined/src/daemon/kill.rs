@@ -78,10 +78,10 @@ pub(crate) fn parse_signal(text: &str) -> Result<i32> {
 impl Daemon {
     pub(crate) async fn kill(self: &Arc<Self>, container: &Arc<Container>, signal: &str) -> Result<()> {
         let number = if signal.is_empty() { KILL } else { parse_signal(signal)? };
+        let name = container.name();
         let not_running = || {
             Refusal::conflict(format!(
-                "Cannot kill container: {}: Container {} is not running",
-                container.name(),
+                "Cannot kill container: {name}: Container {} is not running",
                 container.id
             ))
         };

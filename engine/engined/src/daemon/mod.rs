@@ -2,6 +2,7 @@
 
 mod archive;
 pub(crate) mod attach;
+pub(crate) mod build;
 mod caps;
 mod connect;
 pub(crate) mod container;
@@ -44,6 +45,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use engine_image::Store;
+use engine_image::registry::{Registry, RegistryConfig};
 use engine_runtime::{Runtime, RuntimeConfig, ShimProgram};
 
 use crate::options::Config;
@@ -61,6 +63,7 @@ pub(crate) struct Daemon {
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
     pub(crate) networks: networks::Networks,
+    pub(crate) registry: Registry,
     execs: Mutex<BTreeMap<String, Arc<ExecSession>>>,
     stopping: AtomicBool,
 }
@@ -83,6 +86,13 @@ impl Daemon {
         .map_err(|e| anyhow::anyhow!("could not set up the runtime: {}", error::chain(&e)))?;
         let networks = networks::Networks::open(&config)
             .map_err(|e| anyhow::anyhow!("could not set up the networks: {e}"))?;
+        let registry = Registry::new(RegistryConfig {
+            mirrors: config.registry_mirrors.clone(),
+            insecure: config.insecure_registries.clone(),
+            downloads: config.downloads,
+            uploads: config.uploads,
+            ..RegistryConfig::default()
+        });
         let daemon = Arc::new(Daemon {
             id,
             events: events::Events::default(),
@@ -91,6 +101,7 @@ impl Daemon {
             store,
             runtime,
             networks,
+            registry,
             execs: Mutex::default(),
             stopping: AtomicBool::new(false),
             config,

@@ -384,7 +384,7 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
             return Err(Refusal::forbidden("only one instance of \"null\" network is allowed"));
         }
         "overlay" => {
-            return Err(Refusal { status: http::StatusCode::SERVICE_UNAVAILABLE, message: "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.".into() });
+            return Err(Refusal { status: http::StatusCode::SERVICE_UNAVAILABLE, message: "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.".into(), event: None });
         }
         other => {
             return Err(Refusal::missing(format!(

@@ -22,9 +22,16 @@ impl Daemon {
         let record = container.record().clone();
         let host = &record.host;
         let namespaces = self.namespaces(host, net)?;
-        let writable = self.store.writable(&record.id).ok_or_else(|| {
-            Refusal::internal(format!("the file system of container {} is gone", record.id))
-        })?;
+        let rootfs = match self.store.writable(&record.id) {
+            Some(writable) => Rootfs::Overlay {
+                lower: writable.lowers.clone(),
+                upper: writable.upper.clone(),
+                work: writable.work.clone(),
+                volatile: host.auto_remove,
+            },
+            // A build step has a layer of the builder's.
+            None => Rootfs::default(),
+        };
         let mut mounts = self.user_mounts(&record)?;
         let covered: BTreeSet<String> = mounts.iter().map(|m| m.target.clone()).collect();
         mounts.extend(files.into_iter().filter(|f| !covered.contains(&f.target)));
@@ -33,12 +40,7 @@ impl Daemon {
         let own_uts = namespaces.uts != Namespace::Host;
         Ok(Spec {
             id: record.id.clone(),
-            rootfs: Rootfs::Overlay {
-                lower: writable.lowers.clone(),
-                upper: writable.upper.clone(),
-                work: writable.work.clone(),
-                volatile: host.auto_remove,
-            },
+            rootfs,
             process: process(&record, &self.config)?,
             hostname: if own_uts { record.config.hostname.clone() } else { String::new() },
             domainname: if own_uts { record.config.domainname.clone() } else { String::new() },

@@ -253,7 +253,7 @@ fn pause_after(restarts: u32, life: i64) -> Duration {
 }
 
 /// The failure of a start in Docker's words, which clients turn into exit codes.
-fn start_failure(error: RuntimeError) -> Refusal {
+pub(crate) fn start_failure(error: RuntimeError) -> Refusal {
     match error {
         RuntimeError::Start { code, message } => {
             let status = if code == 126 || code == 127 {
@@ -264,7 +264,7 @@ fn start_failure(error: RuntimeError) -> Refusal {
             let message = format!(
                 "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: {message}: unknown"
             );
-            Refusal { status, message }
+            Refusal { status, message, event: None }
         }
         other => Refusal::from(other),
     }

@@ -1,0 +1,7 @@
+//! The engine as a user meets it: the program itself, driven by the stock client.
+//!
+//! Needs root, namespaces, busybox and docker's client; without one of them a test says so and passes.
+
+mod engine;
+mod golden;
+mod normal;
