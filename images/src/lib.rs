@@ -12,11 +12,13 @@ mod package;
 pub mod programs;
 mod release;
 mod rootfs;
+mod sign;
 mod squashfs;
 mod tree;
 
 pub use package::PackageError;
 pub use release::{BuildError, Options, Release, build};
+pub use sign::{SignError, VerifyError, verify};
 
 /// Told what happens next, in a few words, as often as something starts.
 pub type Progress<'a> = &'a dyn Fn(&str);

@@ -6,14 +6,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hostos_api::manifest::{FORMAT, Flavor, MANIFEST_FILE, Manifest, ReleaseFile};
+use ed25519_dalek::SigningKey;
+use hostos_api::manifest::{FORMAT, Flavor, MANIFEST_FILE, Manifest, ReleaseFile, SIGNATURE_FILE};
 use sha2::{Digest, Sha256};
 
 use crate::Progress;
 use crate::kernel::{self, Kernel, KernelError};
 use crate::programs::Programs;
 use crate::rootfs::{self, Identity, RootError};
-use crate::tree::Tree;
+use crate::sign::{self, SignError};
+use crate::tree::{Node, Tree};
 use crate::{cpio, squashfs};
 
 /// What every boot needs: a console for the last words, an end instead of a hang after a panic, and
@@ -22,6 +24,7 @@ const CMDLINE: &str = "console=ttyS0 panic=-1 no_timer_check quiet";
 
 const KERNEL_FILE: &str = "vmlinuz";
 const INITRAMFS_FILE: &str = "initrd.zst";
+const PXE_SCRIPT: &str = "boot.ipxe";
 
 /// What to build from what.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Options {
     pub version: String,
     /// Seconds since 1970 that the release is dated at; no clock of a machine may show less.
     pub date: u32,
+    /// Key that signs the manifest; made when there is none.
+    pub signing_key: PathBuf,
 }
 
 impl Options {
@@ -56,6 +61,7 @@ impl Options {
             output: image.join(flavor_name(flavor)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             date: commit_date(workspace).unwrap_or(FLOOR),
+            signing_key: image.join("signing-key.pem"),
         }
     }
 }
@@ -87,6 +93,8 @@ pub struct Release {
     pub dir: PathBuf,
     /// What is in it.
     pub manifest: Manifest,
+    /// Bytes of the root's parts before compression, largest first.
+    pub components: Vec<(String, u64)>,
 }
 
 /// Why there is no release.
@@ -106,6 +114,9 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+    /// The key.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The root does not compress.
     #[error("cannot write the read-only root")]
     Squashfs(#[source] backhand::BackhandError),
@@ -128,13 +139,19 @@ pub fn build(options: &Options, progress: Progress<'_>) -> Result<Release, Build
     let kernel = kernel::take(options.flavor, &list, &options.cache, progress)?;
     progress("assembling the root");
     let identity = Identity { version: &options.version, date: options.date };
-    let root = rootfs::assemble(&options.recipes.join("rootfs"), &kernel, &options.programs, &identity)?;
+    let mut root = rootfs::assemble(&options.recipes.join("rootfs"), &kernel, &options.programs, &identity)?;
+    let key = sign::load_or_make(&options.signing_key)?;
+    root.file("usr/lib/rmachine/release.pub", 0o644, sign::public_pem(&key)?.into_bytes());
+    let components = components(&root);
     progress("compressing the root");
     let root = squashfs::write(&root, options.date).map_err(BuildError::Squashfs)?;
     progress("compressing the initramfs");
     let initramfs = initramfs(&kernel, &options.programs, root)?;
-    let contents =
-        BTreeMap::from([(KERNEL_FILE.to_owned(), kernel.image), (INITRAMFS_FILE.to_owned(), initramfs)]);
+    let contents = BTreeMap::from([
+        (PXE_SCRIPT.to_owned(), pxe_script().into_bytes()),
+        (KERNEL_FILE.to_owned(), kernel.image),
+        (INITRAMFS_FILE.to_owned(), initramfs),
+    ]);
     let manifest = Manifest {
         format: FORMAT,
         version: options.version.clone(),
@@ -146,9 +163,9 @@ pub fn build(options: &Options, progress: Progress<'_>) -> Result<Release, Build
         files: contents.iter().map(|(name, bytes)| (name.clone(), describe(bytes))).collect(),
     };
     progress("writing the release");
-    write(&options.output, &contents, &manifest)
+    write(&options.output, &contents, &manifest, &key)
         .map_err(|source| BuildError::Write { path: options.output.clone(), source })?;
-    Ok(Release { dir: options.output.clone(), manifest })
+    Ok(Release { dir: options.output.clone(), manifest, components })
 }
 
 fn initramfs(kernel: &Kernel, programs: &Programs, root: Vec<u8>) -> Result<Vec<u8>, BuildError> {
@@ -168,11 +185,44 @@ fn initramfs(kernel: &Kernel, programs: &Programs, root: Vec<u8>) -> Result<Vec<
     zstd::bulk::compress(&cpio::write(&tree), 19).map_err(BuildError::Compress)
 }
 
+/// How much each file of programs, and all modules together, contribute to the root.
+fn components(root: &Tree) -> Vec<(String, u64)> {
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    for (path, entry) in root.iter() {
+        let Node::File(content) = &entry.node else { continue };
+        let part = if path.starts_with("usr/lib/modules/") {
+            "kernel modules"
+        } else if path.starts_with("usr/bin/") {
+            path
+        } else {
+            "files"
+        };
+        *sizes.entry(part).or_default() += content.len() as u64;
+    }
+    let mut parts: Vec<_> = sizes.into_iter().map(|(part, size)| (part.to_owned(), size)).collect();
+    parts.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    parts
+}
+
+/// The directory of a release is a PXE tree as it is: iPXE finds the other files beside the script.
+fn pxe_script() -> String {
+    format!(
+        "#!ipxe\n# Set rmachine-args before chaining here, for example to ignition.config.url=URL.\n\
+         kernel {KERNEL_FILE} initrd={INITRAMFS_FILE} {CMDLINE} ${{rmachine-args}}\n\
+         initrd --name {INITRAMFS_FILE} {INITRAMFS_FILE}\nboot\n"
+    )
+}
+
 fn describe(bytes: &[u8]) -> ReleaseFile {
     ReleaseFile { sha256: hex::encode(Sha256::digest(bytes)), size: bytes.len() as u64 }
 }
 
-fn write(output: &Path, contents: &BTreeMap<String, Vec<u8>>, manifest: &Manifest) -> io::Result<()> {
+fn write(
+    output: &Path,
+    contents: &BTreeMap<String, Vec<u8>>,
+    manifest: &Manifest,
+    key: &SigningKey,
+) -> io::Result<()> {
     let parent = output.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
     let fresh = tempfile::Builder::new().prefix(".release-").tempdir_in(parent)?;
@@ -182,6 +232,7 @@ fn write(output: &Path, contents: &BTreeMap<String, Vec<u8>>, manifest: &Manifes
     let mut text = serde_json::to_vec_pretty(manifest)?;
     text.push(b'\n');
     write_file(&fresh.path().join(MANIFEST_FILE), &text)?;
+    write_file(&fresh.path().join(SIGNATURE_FILE), sign::signature(key, &text).as_bytes())?;
     replace(&fresh.keep(), output)
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// File name of the manifest inside a release directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
 
+/// File name of the manifest's ed25519 signature, in base64.
+pub const SIGNATURE_FILE: &str = "manifest.json.sig";
+
 /// The only layout of a release that this version reads and writes.
 pub const FORMAT: u32 = 1;
 
