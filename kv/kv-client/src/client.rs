@@ -258,7 +258,9 @@ fn worth_another_try(kind: Kind, status: &Status) -> bool {
     }
 }
 
-fn never_sent(status: &Status) -> bool {
+/// Whether a call failed before anything of it was sent, so that it may be made again.
+#[must_use]
+pub fn never_sent(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
         if error.is::<Unreachable>() {

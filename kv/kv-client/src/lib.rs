@@ -16,7 +16,7 @@ pub mod resolve;
 mod txn;
 mod watch;
 
-pub use client::Client;
+pub use client::{Client, never_sent};
 pub use config::{Config, ConfigError, Tls};
 pub use connect::Unreachable;
 pub use election::Ownership;

@@ -191,6 +191,19 @@ impl Obsolete {
     }
 }
 
+/// Whether a stored pair is data, to be taken into another cluster, and not about this cluster: its members, its
+/// alarms, its place in its log.
+#[must_use]
+pub fn is_data(key: &[u8]) -> bool {
+    match key.split_first() {
+        Some((&META, name)) => {
+            [&b"revision"[..], b"compacted", b"live"].contains(&name) || name.starts_with(b"v2-expiry/")
+        }
+        Some((table, _)) => *table < ALARM,
+        None => false,
+    }
+}
+
 pub(crate) fn meta(name: &str) -> Bytes {
     table(META, &[name.as_bytes()])
 }

@@ -30,7 +30,7 @@ mod view;
 pub use check::{MAX_TXN_OPS, check_delete, check_put, check_range, check_txn};
 pub use error::Failure;
 pub use history::Change;
-pub use layout::Space;
+pub use layout::{Space, is_data};
 pub use lease::LeaseRecord;
 pub use overlay::{Backend, Memory, Overlay, Pairs};
 pub use state::State;

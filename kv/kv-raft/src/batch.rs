@@ -86,7 +86,7 @@ async fn write(node: &Node, ops: Vec<Op>) -> Result<Vec<Reply>, ErrorKind> {
                 done => return done,
             },
             Some(leader) => match write_there(node, leader, &batch).await {
-                Err(ErrorKind::NotLeader) => {}
+                Err(ErrorKind::NotLeader | ErrorKind::NoLeader) => {}
                 done => return done,
             },
             None => {}

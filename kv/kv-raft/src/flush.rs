@@ -20,12 +20,18 @@ pub(crate) async fn run(node: Node) {
     let mut stored_at = Instant::now();
     let mut purged = 0;
     let mut seen = 0;
+    let mut swept_to = 0;
     loop {
         sleep(Duration::from_millis(50)).await;
-        let swept = match node.0.machine.sweep(SWEEP_STEP) {
-            Ok(more) => more,
-            Err(error) => return stop(&node, &error).await,
-        };
+        let compacted = node.view().compacted();
+        let swept = compacted > swept_to;
+        if swept {
+            match node.0.machine.sweep(SWEEP_STEP) {
+                Ok(true) => {}
+                Ok(false) => swept_to = compacted,
+                Err(error) => return stop(&node, &error).await,
+            }
+        }
         let applied = *node.0.machine.0.applied.borrow();
         let unstored = node.0.machine.live().state.unsealed();
         let due = stored_at.elapsed() >= node.0.options.flush_interval && (applied != seen || swept);

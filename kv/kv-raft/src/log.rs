@@ -218,9 +218,13 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(start) => start + 1,
             Bound::Unbounded => 0,
         };
+        let stored = self.0.reader.range();
         let (first, next) = {
             let cache = self.cache();
-            (cache.purged.map_or(0, |id| id.index + 1), cache.last.map_or(0, |id| id.index + 1))
+            let oldest = if stored.is_empty() { u64::MAX } else { stored.start.saturating_sub(1) };
+            let oldest = oldest.min(cache.entries.keys().next().copied().unwrap_or(u64::MAX));
+            let purged = cache.purged.map_or(0, |id| id.index + 1);
+            (purged.max(oldest), cache.last.map_or(0, |id| id.index + 1))
         };
         let end = match range.end_bound() {
             Bound::Included(end) => end + 1,

@@ -26,7 +26,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The wire between members. It may lose, delay and reorder; it must not forge.
 pub trait Transport: Send + Sync + 'static {
-    /// Makes one call and waits for its answer, at most for `limit`.
+    /// Makes one call and waits for its answer, at most for `limit`. An error of the kind `NotConnected` promises
+    /// that nothing was sent.
     fn call<'a>(
         &'a self,
         to: u64,

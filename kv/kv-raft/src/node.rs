@@ -267,7 +267,11 @@ impl Node {
         let peer = self.peer(to).ok_or(ErrorKind::NoLeader)?;
         let limit = self.0.options.request_timeout;
         let answer = self.0.transport.call(to, &peer, kind, payload, limit).await;
-        answer.map_err(|error| error.to_string().parse().unwrap_or(ErrorKind::TimeoutDueToConnectionLost))
+        answer.map_err(|error| match error.kind() {
+            // Nothing was sent: there is no such leader any more.
+            io::ErrorKind::NotConnected | io::ErrorKind::ConnectionRefused => ErrorKind::NoLeader,
+            _ => error.to_string().parse().unwrap_or(ErrorKind::TimeoutDueToConnectionLost),
+        })
     }
 
     pub(crate) fn peer(&self, id: u64) -> Option<Peer> {

@@ -129,7 +129,7 @@ fn apply(found: &mut Found, record: &Record, offset: usize, segment: &mut Segmen
                 offset: offset as u64,
                 length,
             };
-            found.index.truncate_after(number - 1);
+            found.index.truncate_after(number.saturating_sub(1));
             found.index.entries.push_back(location);
             segment.highest = segment.highest.max(*number);
         }

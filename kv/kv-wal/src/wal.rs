@@ -129,8 +129,8 @@ impl Wal {
         };
         for record in records {
             match record {
-                // The first entry of all may be 0 or 1.
-                Record::Entry(0, _) if empty && next <= 1 => (next, empty) = (1, false),
+                // The first entry of all may have any number.
+                Record::Entry(number, _) if empty => (next, empty) = (number + 1, false),
                 Record::Entry(number, _) if *number == next => (next, empty) = (next + 1, false),
                 Record::Entry(number, _) => return Err(WalError::Gap { last: next - 1, got: *number }),
                 Record::TruncateAfter(number) => next = next.min(number + 1),

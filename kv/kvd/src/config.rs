@@ -66,6 +66,8 @@ pub struct Config {
     pub existing: bool,
     pub token: String,
     pub discovery: Option<String>,
+    /// A saved snapshot whose data the new cluster begins with.
+    pub initial_snapshot: Option<PathBuf>,
     pub heartbeat: Duration,
     pub election: Duration,
     pub quota_bytes: i64,
@@ -112,6 +114,7 @@ impl Config {
             existing,
             token: flags.initial_cluster_token,
             discovery: flags.discovery.filter(|url| !url.is_empty()),
+            initial_snapshot: flags.initial_snapshot.filter(|path| !path.is_empty()).map(PathBuf::from),
             heartbeat: Duration::from_millis(flags.heartbeat_interval),
             election: Duration::from_millis(flags.election_timeout),
             quota_bytes: if flags.quota_backend_bytes == 0 { 16 << 30 } else { flags.quota_backend_bytes },

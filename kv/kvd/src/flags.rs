@@ -47,6 +47,9 @@ pub(crate) struct Flags {
     /// Where to find the other founding members: http://HOST/TOKEN, token://HOST/ID or file:///PATH
     #[arg(long, env = "ETCD_DISCOVERY")]
     pub(crate) discovery: Option<String>,
+    /// Found the cluster with the data of a saved snapshot; all founders must be given the same
+    #[arg(long, env = "ETCD_INITIAL_SNAPSHOT")]
+    pub(crate) initial_snapshot: Option<String>,
     /// Milliseconds between heartbeats
     #[arg(long, env = "ETCD_HEARTBEAT_INTERVAL", default_value_t = 100)]
     pub(crate) heartbeat_interval: u64,

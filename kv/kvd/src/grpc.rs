@@ -7,6 +7,8 @@ mod lease;
 mod maintenance;
 mod watch;
 
+pub(crate) use maintenance::SNAPSHOT_MAGIC;
+
 use std::sync::Arc;
 
 use kv_api::{

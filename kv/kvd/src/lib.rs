@@ -20,6 +20,7 @@ mod hub;
 mod lessor;
 mod metrics;
 mod peer;
+mod restore;
 mod serve;
 mod server;
 mod tls;

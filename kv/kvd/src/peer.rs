@@ -100,7 +100,12 @@ impl Transport for Wire {
                 Ok(Ok(reply)) => reply.into_inner(),
                 Ok(Err(status)) => {
                     self.forget(&url);
-                    return Err(io::Error::other(status.message().to_owned()));
+                    let kind = if kv_client::never_sent(&status) {
+                        io::ErrorKind::NotConnected
+                    } else {
+                        io::ErrorKind::Other
+                    };
+                    return Err(io::Error::new(kind, status.message().to_owned()));
                 }
                 Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             };

@@ -29,6 +29,7 @@ use crate::{
     lessor::Lessor,
     metrics::Metrics,
     peer::{Answering, Wire},
+    restore::RestoreError,
     serve::{self, ListenError},
 };
 
@@ -58,6 +59,8 @@ pub enum ServerError {
     State(#[from] OpenError),
     #[error("could not read the state")]
     StateContent(#[source] io::Error),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     #[error(transparent)]
@@ -132,6 +135,9 @@ impl Server {
         let wal = Wal::open(Arc::new(disk), kv_wal::Options::default()).map_err(ServerError::Log)?;
         let log = LogStore::open(wal, Mode::Thread).map_err(ServerError::LogContent)?;
         let store = Arc::new(RedbStore::open(&member_dir.join("state"), CACHE_BYTES)?);
+        if let Some(file) = &config.initial_snapshot {
+            crate::restore::restore(file, &*store)?;
+        }
         let machine = Machine::open(store).map_err(ServerError::StateContent)?;
 
         let mut tasks = JoinSet::new();

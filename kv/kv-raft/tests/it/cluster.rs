@@ -178,10 +178,6 @@ impl Cluster {
         self.network.lock().expect("no panics inside").nodes.contains_key(&id)
     }
 
-    pub(crate) fn node(&self, id: u64) -> Option<Node> {
-        self.network.lock().expect("no panics inside").nodes.get(&id).cloned()
-    }
-
     pub(crate) fn nodes(&self) -> Vec<Node> {
         self.network.lock().expect("no panics inside").nodes.values().cloned().collect()
     }
