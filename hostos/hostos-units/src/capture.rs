@@ -13,7 +13,7 @@ use crate::unit::UnitId;
 #[derive(Debug)]
 pub(crate) struct Capture {
     fd: OwnedFd,
-    unit: UnitId,
+    pub(crate) unit: UnitId,
     pid: u32,
     identifier: String,
     level: u8,

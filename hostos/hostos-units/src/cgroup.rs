@@ -1,7 +1,7 @@
 //! One cgroup v2 per unit. Where the hierarchy cannot be written, there are none, and processes are
 //! tracked by their group only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ pub(crate) struct Cgroups {
     root: Option<PathBuf>,
     pub(crate) events: Inotify,
     watches: HashMap<WatchDescriptor, UnitId>,
+    /// Folders and the controllers their children have.
+    enabled: HashSet<(PathBuf, &'static str)>,
+    default_tasks: String,
 }
 
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
@@ -26,7 +29,15 @@ impl Cgroups {
             root.join("cgroup.procs").exists() && fs::create_dir_all(root.join("system.slice")).is_ok()
         };
         let events = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        Ok(Self { root: root.filter(usable).map(Path::to_owned), events, watches: HashMap::new() })
+        // As systemd: 15 % of what the machine can have.
+        let tasks = crate::host::tasks_total().unwrap_or(32_768) * 15 / 100;
+        Ok(Self {
+            root: root.filter(usable).map(Path::to_owned),
+            events,
+            watches: HashMap::new(),
+            enabled: HashSet::new(),
+            default_tasks: tasks.max(64).to_string(),
+        })
     }
 
     /// The folder, if there is one that can be used.
@@ -53,8 +64,10 @@ impl Cgroups {
     ) -> Option<(PathBuf, Vec<String>)> {
         let path = self.path(slice)?.join(name);
         fs::create_dir_all(&path).ok()?;
-        if !settings.is_empty() {
-            self.enable_controllers(&path);
+        self.enable_controllers(&path, if settings.is_empty() { &["pids"] } else { &CONTROLLERS });
+        if !settings.iter().any(|(file, _)| *file == "pids.max") {
+            // A unit that says nothing still cannot take all processes of the machine.
+            let _ = fs::write(path.join("pids.max"), &self.default_tasks);
         }
         let mut refused = Vec::new();
         for (file, value) in settings {
@@ -90,21 +103,28 @@ impl Cgroups {
         Some(path)
     }
 
-    fn enable_controllers(&self, leaf: &Path) {
+    fn enable_controllers(&mut self, leaf: &Path, wanted: &[&'static str]) {
         let Some(root) = &self.root else { return };
+        let missing = |(parent, controller): &(PathBuf, &'static str)| {
+            !self.enabled.contains(&(parent.clone(), *controller))
+        };
+        let parent = leaf.parent().unwrap_or(root).to_owned();
+        if !wanted.iter().any(|controller| missing(&(parent.clone(), controller))) {
+            return;
+        }
         let known = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-        let wanted =
-            CONTROLLERS.iter().filter(|wanted| known.split_ascii_whitespace().any(|c| c == **wanted));
-        let wanted: Vec<_> = wanted.collect();
+        let is_known = |wanted: &&&'static str| known.split_ascii_whitespace().any(|known| known == **wanted);
+        let usable: Vec<_> = wanted.iter().filter(is_known).collect();
         let mut parents: Vec<_> =
             leaf.ancestors().skip(1).take_while(|parent| parent.starts_with(root)).collect();
         parents.reverse();
-        for parent in parents {
+        for above in parents {
             // One by one, as one that is refused takes the others with it.
-            for controller in &wanted {
-                let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+            for controller in &usable {
+                let _ = fs::write(above.join("cgroup.subtree_control"), format!("+{controller}"));
             }
         }
+        self.enabled.extend(wanted.iter().map(|controller| (parent.clone(), *controller)));
     }
 
     /// Units whose cgroup lost its last process or got its first.

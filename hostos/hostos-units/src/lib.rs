@@ -55,6 +55,7 @@ mod socket;
 mod spawn;
 mod states;
 mod supervisor;
+mod syslog;
 mod systemctl;
 mod timer;
 mod transaction;

@@ -11,6 +11,7 @@ use crate::config::general::{InstallConfig, Relation, UnitConfig};
 use crate::config::service::ServiceConfig;
 use crate::config::triggers::{MountConfig, PathConfig, SocketConfig, TimerConfig};
 use crate::lookup::{self, Fragment};
+use crate::poll::Timeout;
 use crate::service::Service;
 use crate::states::{ActiveState, LoadState};
 use crate::supervisor::Supervisor;
@@ -54,8 +55,16 @@ impl Supervisor {
         if let Some(id) = self.names.get(name) {
             return *id;
         }
-        let id = UnitId(u32::try_from(self.units.len()).expect("fewer units than 2^32"));
-        self.units.push(Unit::new(name.clone()));
+        let id = match self.free.pop() {
+            Some(id) => {
+                *self.unit_mut(id) = Unit::new(name.clone());
+                id
+            }
+            None => {
+                self.units.push(Unit::new(name.clone()));
+                UnitId(u32::try_from(self.units.len() - 1).expect("fewer units than 2^32"))
+            }
+        };
         self.names.insert(name.clone(), id);
         self.load_queue.push_back(id);
         id
@@ -274,9 +283,17 @@ impl Supervisor {
     pub(crate) fn add_relation(&mut self, id: UnitId, relation: Relation, other: &UnitName) {
         let other = self.reference(other);
         if other != id {
-            self.unit_mut(id).relations.insert((relation, other));
-            self.unit_mut(other).relations.insert((relation.inverse(), id));
+            self.link(id, relation, other);
         }
+    }
+
+    fn link(&mut self, id: UnitId, relation: Relation, other: UnitId) {
+        let own = (relation, other);
+        if !self.unit(id).own_relations.contains(&own) {
+            self.unit_mut(id).own_relations.push(own);
+        }
+        self.unit_mut(id).relations.insert(own);
+        self.unit_mut(other).relations.insert((relation.inverse(), id));
     }
 
     /// A target comes after what it pulls in, unless one of both says otherwise.
@@ -297,20 +314,47 @@ impl Supervisor {
                 && both_default
                 && !t.is_related(Relation::Before, other)
             {
-                self.unit_mut(target).relations.insert((Relation::After, other));
-                self.unit_mut(other).relations.insert((Relation::Before, target));
+                self.link(target, Relation::After, other);
             }
         }
     }
 
+    /// Undoes what this unit's own file made; what others say about it stays.
     fn forget_relations(&mut self, id: UnitId) {
-        // Only those this unit's own file made; others' relations to it stay.
-        let own: Vec<_> = self.unit(id).config.relations.clone();
-        for (relation, other) in own {
-            if let Some(other) = self.names.get(&other).copied() {
+        for (relation, other) in std::mem::take(&mut self.unit_mut(id).own_relations) {
+            let theirs = (relation.inverse(), id);
+            if !self.unit(other).own_relations.contains(&theirs) {
                 self.unit_mut(id).relations.remove(&(relation, other));
-                self.unit_mut(other).relations.remove(&(relation.inverse(), id));
+                self.unit_mut(other).relations.remove(&theirs);
             }
+        }
+    }
+
+    /// Forgets units whose file is gone, once nothing of them is left and nobody names them.
+    pub(crate) fn collect_garbage(&mut self) {
+        for id in std::mem::take(&mut self.removed) {
+            let unit = self.unit(id);
+            if unit.load != LoadState::NotFound {
+                continue;
+            }
+            let busy = unit.job.is_some()
+                || unit.active == ActiveState::Activating
+                || !(unit.active.is_down())
+                || unit.cgroup.is_some()
+                || self.pids.values().any(|owner| *owner == id)
+                || self.captures.values().any(|capture| capture.unit == id);
+            if busy || !unit.relations.is_empty() {
+                self.removed.push(id);
+                continue;
+            }
+            for timeout in
+                [Timeout::Service(id), Timeout::Watchdog(id), Timeout::Timer(id), Timeout::PidFile(id)]
+            {
+                self.deadlines.clear(timeout);
+            }
+            self.names.retain(|_, known| *known != id);
+            self.bound_queue.retain(|known| *known != id);
+            self.free.push(id);
         }
     }
 
@@ -329,15 +373,13 @@ impl Supervisor {
     pub(crate) fn daemon_reload(&mut self) {
         for unit in &mut self.units {
             unit.relations.clear();
+            unit.own_relations.clear();
             unit.load = LoadState::Stub;
         }
         // Names that were aliases may be units of their own now, and the other way round.
         let units = &self.units;
         self.names.retain(|name, id| units[id.0 as usize].name == *name);
-        for index in 0..self.units.len() {
-            let id = UnitId(u32::try_from(index).expect("fewer units than 2^32"));
-            self.load_queue.push_back(id);
-        }
+        self.load_queue.extend(self.names.values());
         self.drain_load_queue();
         self.rearm_timers();
     }

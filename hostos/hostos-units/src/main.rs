@@ -10,6 +10,7 @@ use hostos_units::{Options, Supervisor};
 
 const HELP: &str = "\
 hostos-units --below DIR [--cgroup DIR] [--start UNIT]... [--events]
+hostos-units --machine [--start UNIT]...
 hostos-units systemctl ...
 hostos-units journalctl ...
 ";
@@ -40,11 +41,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the first process of a machine does last.
+fn end_machine(next: hostos_units::ShutdownAction) -> Result<(), Box<dyn std::error::Error>> {
+    use nix::sys::reboot::{RebootMode, reboot};
+    let mode = match next {
+        hostos_units::ShutdownAction::Reboot => RebootMode::RB_AUTOBOOT,
+        hostos_units::ShutdownAction::Halt => RebootMode::RB_HALT_SYSTEM,
+        _ => RebootMode::RB_POWER_OFF,
+    };
+    nix::unistd::sync();
+    reboot(mode)?;
+    Ok(())
+}
+
 fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
     let mut below: Option<PathBuf> = None;
     let mut cgroup = None;
     let mut start = Vec::new();
     let mut events = false;
+    let mut machine = false;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value =
@@ -54,6 +69,7 @@ fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
             Some("--cgroup") => cgroup = Some(PathBuf::from(value()?)),
             Some("--start") => start.push(value()?.to_string_lossy().into_owned()),
             Some("--events") => events = true,
+            Some("--machine") => machine = true,
             Some("-h" | "--help") => {
                 std::io::stdout().write_all(HELP.as_bytes())?;
                 return Ok(());
@@ -61,8 +77,12 @@ fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
             _ => return Err(format!("unknown argument `{}`\n{HELP}", arg.to_string_lossy()).into()),
         }
     }
-    let below = below.ok_or("--below DIR is missing")?;
-    let mut supervisor = Supervisor::new(Options { cgroup_root: cgroup, ..Options::below(&below) })?;
+    let options = match &below {
+        Some(dir) => Options { cgroup_root: cgroup, ..Options::below(dir) },
+        None if machine => Options::system(),
+        None => return Err("--below DIR or --machine is missing".into()),
+    };
+    let mut supervisor = Supervisor::new(options)?;
     if events {
         supervisor.on_event(|event| {
             let _ = writeln!(std::io::stdout(), "{event:?}");
@@ -73,6 +93,9 @@ fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
             let _ = writeln!(std::io::stderr(), "error: {error}");
         }
     }
-    supervisor.run()?;
+    let next = supervisor.run()?;
+    if machine && std::process::id() == 1 {
+        end_machine(next)?;
+    }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub struct Options {
     pub config_dir: PathBuf,
     /// Control socket.
     pub control_socket: PathBuf,
+    /// Socket of syslog(3), if messages that come there are wanted.
+    pub syslog_socket: Option<PathBuf>,
     /// Socket of `sd_notify`.
     pub notify_socket: PathBuf,
     /// cgroup v2 folder to put `system.slice` into; without one, processes are tracked by their
@@ -78,6 +80,7 @@ impl Options {
             logs_dir: "/var/log".into(),
             config_dir: "/etc".into(),
             control_socket: units_api::SOCKET.into(),
+            syslog_socket: Some("/dev/log".into()),
             notify_socket: "/run/systemd/notify".into(),
             cgroup_root: Some("/sys/fs/cgroup".into()),
             journal_dir: Some("/var/log/journal".into()),
@@ -106,6 +109,7 @@ impl Options {
             logs_dir: dir.join("log"),
             config_dir: dir.join("etc"),
             control_socket: dir.join("run/units.sock"),
+            syslog_socket: None,
             notify_socket: dir.join("run/notify"),
             cgroup_root: None,
             journal_dir: Some(dir.join("log/journal")),

@@ -16,6 +16,7 @@ pub(crate) enum Source {
     Signals,
     Children,
     Notify,
+    Syslog,
     Control,
     /// A client, by its descriptor.
     Connection,

@@ -44,8 +44,9 @@ pub(crate) fn enter(sandbox: &Sandbox, private_tmp: Option<&Path>, _uid: u32) ->
         open_up(path, *optional)?;
     }
     if let Some(dir) = private_tmp {
-        bind(&dir.join("tmp").display().to_string(), "/tmp")?;
+        // The folder is in /tmp itself, so that one is covered last.
         bind(&dir.join("var-tmp").display().to_string(), "/var/tmp")?;
+        bind(&dir.join("tmp").display().to_string(), "/tmp")?;
     }
     for (path, optional) in &sandbox.inaccessible {
         hide(path, *optional)?;

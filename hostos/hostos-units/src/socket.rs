@@ -142,7 +142,16 @@ impl Supervisor {
     }
 
     pub(crate) fn socket_triggered_changed(&mut self, id: UnitId, triggered: UnitId) {
-        if self.unit(triggered).active.is_down() && self.unit(id).sub == "running" {
+        let sub = self.unit(id).sub;
+        if self.unit(triggered).active == ActiveState::Active
+            && sub == "listening"
+            && !self.socket(id).config.accept
+        {
+            // Its service was started by hand, and takes the connections now.
+            self.pause_listening(id);
+            self.set_state(id, ActiveState::Active, "running");
+        }
+        if self.unit(triggered).active.is_down() && sub == "running" {
             if self.unit(triggered).start_limit_hit {
                 return self.socket_failed(id);
             }

@@ -33,6 +33,10 @@ pub struct Supervisor {
     pub(crate) units: Vec<Unit>,
     pub(crate) names: BTreeMap<UnitName, UnitId>,
     pub(crate) load_queue: VecDeque<UnitId>,
+    /// Units whose file was removed, to be forgotten.
+    pub(crate) removed: Vec<UnitId>,
+    /// Places of units that were forgotten.
+    pub(crate) free: Vec<UnitId>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) last_job: u32,
     pub(crate) run_queue: VecDeque<JobId>,
@@ -55,6 +59,7 @@ pub struct Supervisor {
     signals: SignalFd,
     children: OwnedFd,
     notify: NotifySocket,
+    syslog: Option<NotifySocket>,
     remote: Remote,
     clock_change: Option<OwnedFd>,
     pub(crate) kernel_log: Option<std::fs::File>,
@@ -98,6 +103,7 @@ impl Supervisor {
         let path_watches = crate::path::Watches::new().map_err(setup("path events"))?;
         let remote = Remote::new().map_err(setup("remote orders"))?;
         let clock_change = crate::wall::watch_changes();
+        let syslog = options.syslog_socket.as_deref().and_then(|path| NotifySocket::bind(path).ok());
         let kernel_log = if options.kernel_log { crate::journal::open_kernel_log() } else { None };
         let mut add =
             |fd: std::os::fd::BorrowedFd<'_>, source| poller.add(fd, source).map_err(setup("waiting"));
@@ -110,6 +116,9 @@ impl Supervisor {
         add(remote.as_fd(), Source::Remote)?;
         if let Some(fd) = &clock_change {
             add(fd.as_fd(), Source::ClockChange)?;
+        }
+        if let Some(socket) = &syslog {
+            add(socket.as_fd(), Source::Syslog)?;
         }
         if let Some(file) = &kernel_log {
             add(file.as_fd(), Source::KernelLog)?;
@@ -125,6 +134,8 @@ impl Supervisor {
             units: Vec::new(),
             names: BTreeMap::new(),
             load_queue: VecDeque::new(),
+            removed: Vec::new(),
+            free: Vec::new(),
             jobs: BTreeMap::new(),
             last_job: 0,
             run_queue: VecDeque::new(),
@@ -146,6 +157,7 @@ impl Supervisor {
             signals,
             children,
             notify,
+            syslog,
             remote,
             clock_change,
             kernel_log,
@@ -266,6 +278,9 @@ impl Supervisor {
             let Some(id) = self.bound_queue.pop_front() else { break };
             self.stop_if_unbound(id);
         }
+        if !self.removed.is_empty() {
+            self.collect_garbage();
+        }
         self.check_shutdown();
         if self.journal.is_dirty() && self.deadlines.get(Timeout::JournalSync).is_none() {
             self.deadlines.set(Timeout::JournalSync, Moment::now().after(self.journal.sync_after()));
@@ -280,6 +295,7 @@ impl Supervisor {
                 self.reap_children();
             }
             Source::Notify => self.notifications_came(),
+            Source::Syslog => self.syslog_came(),
             Source::Control => self.accept_clients(),
             Source::Connection => self.client_ready(fd),
             Source::Capture => self.output_came(fd),
@@ -382,6 +398,26 @@ impl Supervisor {
             if let Some(id) = owner.filter(|id| matches!(self.unit(*id).detail, Detail::Service(_))) {
                 self.service_notified(id, pid, &message);
             }
+        }
+    }
+
+    fn syslog_came(&mut self) {
+        // So many at a time; the rest makes the descriptor ready again.
+        for _ in 0..256 {
+            let Some((pid, text)) = self.syslog.as_ref().and_then(NotifySocket::receive) else { return };
+            let owner = self.pids.get(&pid).copied().or_else(|| self.unit_of_process(pid));
+            let unit = owner.map(|id| self.unit(id).name.to_string()).unwrap_or_default();
+            let (priority, identifier, message) = crate::syslog::parse(&text);
+            self.journal.append(&Entry {
+                realtime: wall_clock(),
+                monotonic: Moment::now().0,
+                priority,
+                transport: Transport::Syslog,
+                pid: u32::try_from(pid).unwrap_or(0),
+                unit,
+                identifier,
+                message,
+            });
         }
     }
 
@@ -661,12 +697,19 @@ impl Supervisor {
 
     /// Ids of all loaded units whose name matches.
     pub(crate) fn matching(&self, pattern: &str) -> Vec<UnitId> {
-        let known = |(_, unit): &(usize, &Unit)| {
-            unit.load != LoadState::Stub && crate::glob::matches(pattern, unit.name.as_str())
-        };
-        let ids =
-            self.units.iter().enumerate().filter(known).filter_map(|(index, _)| u32::try_from(index).ok());
-        ids.map(UnitId).collect()
+        let mut ids: Vec<_> = self
+            .names
+            .iter()
+            .filter(|(name, id)| {
+                let unit = self.unit(**id);
+                unit.load != LoadState::Stub
+                    && unit.name == **name
+                    && crate::glob::matches(pattern, name.as_str())
+            })
+            .map(|(_, id)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
     }
 }
 

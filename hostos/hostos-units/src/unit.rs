@@ -54,6 +54,8 @@ pub(crate) struct Unit {
     pub(crate) config: UnitConfig,
     pub(crate) install: InstallConfig,
     pub(crate) relations: BTreeSet<(Relation, UnitId)>,
+    /// Those of the relations that this unit's own file (or kind) made.
+    pub(crate) own_relations: Vec<(Relation, UnitId)>,
     pub(crate) detail: Detail,
     pub(crate) job: Option<JobId>,
     pub(crate) active: ActiveState,
@@ -80,6 +82,7 @@ impl Unit {
             config: UnitConfig::default(),
             install: InstallConfig::default(),
             relations: BTreeSet::new(),
+            own_relations: Vec::new(),
             detail: Detail::Plain,
             job: None,
             active: ActiveState::Inactive,

@@ -228,8 +228,9 @@ impl Supervisor {
             let message = format!("Unit {name} was not submitted here.");
             return Err(refuse(ErrorKind::NotFound, message));
         }
-        if !name.is_template() && self.names.contains_key(&name) {
+        if let Some(id) = self.names.get(&name).copied().filter(|_| !name.is_template()) {
             self.reload_one(&name);
+            self.removed.push(id);
         }
         ok()
     }

@@ -6,6 +6,7 @@ pub(crate) enum Transport {
     Stdout,
     Kernel,
     Supervisor,
+    Syslog,
 }
 
 impl Transport {
@@ -14,6 +15,7 @@ impl Transport {
             Self::Stdout => "stdout",
             Self::Kernel => "kernel",
             Self::Supervisor => "journal",
+            Self::Syslog => "syslog",
         }
     }
 }
@@ -51,6 +53,7 @@ impl Entry {
             Transport::Stdout => 0,
             Transport::Kernel => 1,
             Transport::Supervisor => 2,
+            Transport::Syslog => 3,
         };
         buffer.extend_from_slice(&[self.priority, transport]);
         buffer.extend_from_slice(&self.pid.to_le_bytes());
@@ -98,6 +101,7 @@ impl Entry {
         let transport = match transport {
             0 => Transport::Stdout,
             1 => Transport::Kernel,
+            3 => Transport::Syslog,
             _ => Transport::Supervisor,
         };
         let entry = Self { realtime, monotonic, priority, transport, pid, unit, identifier, message };
