@@ -23,7 +23,7 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_config: Option<RunConfig>,
     /// RFC 3339 with nanoseconds, `0001-01-01T00:00:00Z` when unknown.
-    #[serde(default = "zero_time")]
+    #[serde(default = "zero_time", skip_serializing_if = "String::is_empty")]
     pub created: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub docker_version: String,

@@ -28,6 +28,7 @@ mod writable;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -55,6 +56,8 @@ struct Inner {
     index: Mutex<Index>,
     next_name: AtomicU64,
     next_temporary: AtomicU64,
+    /// Writable layers being made just now.
+    creating: AtomicU64,
     syncer: layers::Syncer,
 }
 
@@ -75,7 +78,9 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self> {
         for folder in ["blobs", "l", "layers", "images", "rw", "unsynced"] {
             let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(ImageError::file("create", &path))?;
+            // Layers hold setuid programs: other users of the host must not get at them.
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(ImageError::file("create", &path))?;
         }
         recover::empty_temporary(root)?;
         let (index, next_name) = recover::read_index(root)?;
@@ -84,6 +89,7 @@ impl Store {
             index: Mutex::new(index),
             next_name: AtomicU64::new(next_name),
             next_temporary: AtomicU64::new(0),
+            creating: AtomicU64::new(0),
             syncer: layers::Syncer::default(),
         };
         let store = Self { inner: Arc::new(inner) };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(super) fn empty_temporary(root: &Path) -> Result<()> {
         super::layers::remove_in_background(stale);
     }
     collect::empty_in_background(&folder, &aside).map_err(ImageError::file("empty", &folder))?;
-    fs::create_dir(&folder).map_err(ImageError::file("create", &folder))
+    fs::DirBuilder::new().mode(0o700).create(&folder).map_err(ImageError::file("create", &folder))
 }
 
 /// The index as the files tell it, and the first free number for a layer's name.

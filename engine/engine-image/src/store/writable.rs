@@ -1,12 +1,13 @@
 //! Containers' writable layers: an upper folder over an image, and what is made of it later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,9 @@ const MOUNT_POINTS: &[(&str, Point)] = &[
     ("sys", Point::Folder),
 ];
 
+/// Folders of mount points kept for stacks that no container has just now.
+const MOST_INITS: usize = 64;
+
 #[derive(Clone, Copy)]
 enum Point {
     File,
@@ -83,6 +87,7 @@ enum Point {
 impl Store {
     /// Makes a writable layer over an image (or over nothing). With `durable` a power cut does not undo it.
     pub fn create_writable(&self, id: &str, image: Option<&ImageId>, durable: bool) -> Result<Arc<Writable>> {
+        let _creating = Creating::begin(&self.inner.creating);
         let layers = match image {
             None => Vec::new(),
             Some(id) => match self.image(id) {
@@ -112,14 +117,19 @@ impl Store {
         let record = Record { image: image.copied(), layers, init, lowers };
         let writable = Arc::new(record.into_writable(&self.inner.root, id));
         self.index().writables.insert(id.to_owned(), writable.clone());
-        make("", 0o710)?;
-        make("diff", 0o755)?;
-        make("work", 0o700)?;
-        let record = Record::of(&writable);
-        let bytes = serde_json::to_vec(&record).expect("plain value");
-        let path = folder.join("record.json");
-        let write = if durable { files::replace } else { files::replace_lazily };
-        write(&path, &bytes).map_err(ImageError::file("write", path))?;
+        let made = (|| {
+            make("", 0o710)?;
+            make("diff", 0o755)?;
+            make("work", 0o700)?;
+            let bytes = serde_json::to_vec(&Record::of(&writable)).expect("plain value");
+            let path = folder.join("record.json");
+            let write = if durable { files::replace } else { files::replace_lazily };
+            write(&path, &bytes).map_err(ImageError::file("write", path))
+        })();
+        if let Err(error) = made {
+            self.remove_writable(id);
+            return Err(error);
+        }
         Ok(writable)
     }
 
@@ -185,6 +195,27 @@ impl Store {
         archive::tree_size(upper.as_fd()).map_err(ImageError::file("measure", &writable.upper))
     }
 
+    /// Removes folders of mount points that nothing uses, once there are many (builds make one per step).
+    fn trim_inits(&self, newest: &str) {
+        let mut index = self.index();
+        // Another thread that has just chosen one has not entered its layer yet.
+        if index.inits.len() <= MOST_INITS || self.inner.creating.load(Ordering::SeqCst) > 1 {
+            return;
+        }
+        let used: HashSet<String> = index.writables.values().map(|writable| writable.init.clone()).collect();
+        let unused: Vec<Vec<DiffId>> = index
+            .inits
+            .iter()
+            .filter(|(_, name)| *name != newest && !used.contains(*name))
+            .map(|(layers, _)| layers.clone())
+            .collect();
+        let names: Vec<String> = unused.iter().filter_map(|layers| index.inits.remove(layers)).collect();
+        drop(index);
+        for name in names {
+            self.discard(&self.path("l", &name));
+        }
+    }
+
     /// The name of the folder of mount points for this stack, made when first needed.
     fn init_layer(&self, layers: &[DiffId], names: &[String]) -> Result<String> {
         let known = |store: &Self| {
@@ -213,7 +244,24 @@ impl Store {
         fs::rename(&upper, &place).map_err(ImageError::file("keep", place))?;
         super::layers::remove_in_background(work);
         self.index().inits.insert(layers.to_vec(), name.clone());
+        self.trim_inits(&name);
         Ok(name)
+    }
+}
+
+/// Counts the writable layers being made just now.
+struct Creating<'a>(&'a AtomicU64);
+
+impl<'a> Creating<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
