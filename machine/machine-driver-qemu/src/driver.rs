@@ -324,6 +324,17 @@ impl Driver for QemuDriver {
     }
 }
 
+/// Ends every QEMU that outlived its machine's folder; says how many there were.
+pub fn sweep_orphans(dir: &Path) -> usize {
+    let orphans = Process::orphans(dir);
+    for orphan in &orphans {
+        tracing::info!(pid = orphan.pid(), dir = %dir.display(), "ending a QEMU without a folder");
+        orphan.kill();
+        orphan.wait(VANISH, &|| false);
+    }
+    orphans.len()
+}
+
 /// Ends whatever QEMU listens in a machine's folder, although nothing else is known of the machine.
 pub fn sweep(dir: &Path) -> Result<(), DriverError> {
     match Qmp::connect(dir, files::CONTROL, ASK) {

@@ -18,7 +18,7 @@ mod ready;
 
 pub use accel::{Accel, Verdict};
 pub use config::{ENGINE_PORT, Network, QemuConfig, SSH_PORT};
-pub use driver::{QemuDriver, sweep};
+pub use driver::{QemuDriver, sweep, sweep_orphans};
 pub use qcow2::empty as empty_disk;
 pub use qmp::{Qmp, QmpError};
 

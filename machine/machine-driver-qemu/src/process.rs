@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::files;
 
+/// How our QEMUs are started, as it stands in their command line.
+const PID_OPTION: &[u8] = b"\0-pidfile\0qemu.pid\0";
+
 /// A QEMU of ours, with the start time that tells it from a later process of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -31,6 +34,27 @@ impl Process {
         let ours = command_line.split(|byte| *byte == 0).any(|word| word == id.as_bytes());
         // Both were true of one process only if it did not change in between.
         (ours && start_time(pid) == Some(start)).then_some(Self { pid, start })
+    }
+
+    /// Every QEMU whose machine's folder `dir` was removed under it: it still holds the disk that was
+    /// there open.
+    pub(crate) fn orphans(dir: &Path) -> Vec<Self> {
+        let disk = format!("{} (deleted)", dir.join(files::DISK).display());
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let holds_disk = |pid: &i32| {
+            let is_qemu = fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.windows(PID_OPTION.len()).any(|word| word == PID_OPTION));
+            // Reading what another user's process has open is refused, and so is not our concern.
+            is_qemu
+                && fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|fds| {
+                    fds.flatten().any(|fd| {
+                        fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == disk.as_str())
+                    })
+                })
+        };
+        let with_start = |pid: i32| Some(Self { pid, start: start_time(pid)? });
+        pids.filter(holds_disk).filter_map(with_start).collect()
     }
 
     /// Whether it still runs.

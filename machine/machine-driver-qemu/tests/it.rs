@@ -153,3 +153,18 @@ fn a_port_that_the_user_chose_does_not_move() {
     assert_eq!(driver.engine_url(), Some(format!("tcp://127.0.0.1:{port}")));
     driver.remove(&session).expect("removed");
 }
+
+#[test]
+fn a_qemu_whose_folder_was_removed_by_hand_is_found_by_the_disk_it_holds() {
+    let Some(stage) = Stage::new() else { return };
+    let mut driver = stage.driver(|_| {});
+    let cancel = Cancel::default();
+    let session =
+        Session { place: &stage.place, observer: &Quiet, cancel: &cancel, ready_limit: READY_LIMIT };
+    driver.create(&session, IGNITION).expect("made");
+    driver.start(&session).expect("started");
+    assert_eq!(machine_driver_qemu::sweep_orphans(&stage.place.dir), 0, "its folder is there");
+    std::fs::remove_dir_all(&stage.place.dir).expect("removed by hand");
+    assert_eq!(machine_driver_qemu::sweep_orphans(&stage.place.dir), 1);
+    assert_eq!(machine_driver_qemu::sweep_orphans(&stage.place.dir), 0);
+}

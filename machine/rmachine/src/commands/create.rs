@@ -96,6 +96,8 @@ fn begin(
         }
         return Ok(machine);
     }
+    // A machine of that name whose folder was removed by hand must not run on beside the new one.
+    machine_driver_qemu::sweep_orphans(&context.store.machine(name));
     let id = Uuid::new_v4();
     let driver = new_driver(args, name, id, image)?;
     let record = Record {

@@ -32,7 +32,9 @@ pub(crate) fn run(context: &Context, args: &Rm) -> Result<ExitCode, Failure> {
     }
     each(&args.names, |name| {
         if !context.store.exists(name) {
-            return if args.force {
+            // Somebody removed the folder by hand; its QEMU does not notice.
+            let ended = machine_driver_qemu::sweep_orphans(&context.store.machine(name));
+            return if args.force || ended > 0 {
                 Ok(())
             } else {
                 Err(machine_store::StoreError::NoMachine(name.clone()).into())
