@@ -136,7 +136,7 @@ fn is_index(raw: &Raw) -> bool {
 }
 
 fn parse(raw: &Raw) -> Result<Manifest> {
-    if raw.media_type.contains("manifest.v1+") {
+    if raw.media_type.starts_with("application/vnd.docker.distribution.manifest.v1") {
         return Err(registry_error(
             "the image's manifest is of the old schema 1, which is not supported; push the image again with a current Docker",
             500,
