@@ -15,6 +15,7 @@ use crate::error::NetError;
 use crate::model::{Link, Network, PublishedPort};
 
 pub use monitor::Monitor;
+use rules::Chain;
 
 /// The name of our table, in the families `ip` and `bridge`.
 pub const TABLE: &str = "engine";
@@ -32,7 +33,7 @@ pub struct Rules {
 /// Keeps the kernel's table as the engine wants it.
 #[derive(Debug, Default)]
 pub struct Firewall {
-    wanted: Mutex<Option<Rules>>,
+    wanted: Mutex<Option<Vec<Chain>>>,
 }
 
 impl Firewall {
@@ -43,20 +44,22 @@ impl Firewall {
 
     /// Replaces the table in one transaction. The same rules again cost nothing.
     pub fn apply(&self, rules: &Rules) -> Result<(), NetError> {
+        // Compared as rules: a new container's address alone changes none.
+        let chains = rules::chains(rules);
         let mut wanted = self.lock();
-        if wanted.as_ref() == Some(rules) {
+        if wanted.as_ref() == Some(&chains) {
             return Ok(());
         }
-        transaction::replace(&rules::chains(rules))?;
-        *wanted = Some(rules.clone());
+        transaction::replace(&chains)?;
+        *wanted = Some(chains);
         Ok(())
     }
 
     /// Are all our rules still there? Somebody may have flushed them.
     pub fn intact(&self) -> Result<bool, NetError> {
         let wanted = self.lock();
-        let Some(rules) = wanted.as_ref() else { return Ok(true) };
-        let expected = rules::chains(rules).iter().map(|chain| chain.rules.len()).sum::<usize>();
+        let Some(chains) = wanted.as_ref() else { return Ok(true) };
+        let expected = chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
         Ok(transaction::count_rules()? == expected)
     }
 
@@ -66,8 +69,8 @@ impl Firewall {
             return Ok(false);
         }
         let wanted = self.lock();
-        if let Some(rules) = wanted.as_ref() {
-            transaction::replace(&rules::chains(rules))?;
+        if let Some(chains) = wanted.as_ref() {
+            transaction::replace(chains)?;
         }
         Ok(true)
     }
@@ -78,7 +81,7 @@ impl Firewall {
         transaction::remove()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Rules>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Chain>>> {
         self.wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
