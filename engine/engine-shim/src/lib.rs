@@ -82,6 +82,8 @@ fn prepare_process(state: &Path) -> Result<OwnedFd, (&'static str, std::io::Erro
     let null = sys::openat2(sys::CWD, PathBuf::from("/dev/null"), libc::O_RDWR, 0, 0)
         .map_err(|e| ("/dev/null", e))?;
     sys::dup_to(std::os::fd::AsFd::as_fd(&null), 0).map_err(|e| ("stdin", e))?;
+    // It was executed by number, which would be its name otherwise.
+    sys::set_process_name(c"engine-shim");
     sys::setsid();
     sys::ignore_signal(libc::SIGPIPE);
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
