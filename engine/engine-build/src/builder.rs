@@ -41,7 +41,6 @@ pub(crate) struct Builder {
 /// The stage being built.
 #[derive(Default)]
 pub(crate) struct Current {
-    pub name: String,
     /// None until something was made from scratch.
     pub image: Option<ImageId>,
     pub config: RunConfig,
@@ -116,7 +115,7 @@ impl Builder {
         }
         let platform = expander.word(&stage.platform).map_err(BuildError::bad_request)?;
         let platform = if platform.is_empty() { self.options.platform.clone() } else { platform };
-        let mut current = Current { name: stage.name.clone(), ..Current::default() };
+        let mut current = Current::default();
         if name != "scratch" {
             let image = match self.finished_stage(&name) {
                 Some(image) => image,

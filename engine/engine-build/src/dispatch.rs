@@ -258,7 +258,7 @@ impl Builder {
                     "ADD failed: {word}: downloads are not supported; fetch it in a RUN step or put it in the context"
                 )));
             }
-            found.extend(copy::find(root.as_fd(), word, from_image.is_none())?.into_iter());
+            found.extend(copy::find(root.as_fd(), word, from_image.is_none())?);
         }
         if found.is_empty() {
             return Err(BuildError::failed(format!("{name} failed: no source files were specified")));
@@ -329,7 +329,7 @@ impl Builder {
     ) -> Result<LayerHold, BuildError> {
         let image = self.stage.image.as_ref().and_then(|image| self.store.image(image));
         let lowers = image.map(|image| self.store.lower_dirs(&image)).transpose()?.unwrap_or_default();
-        Ok(self.store.layer_from(&lowers, |root| fill(root).map_err(Box::new))?.map_err(|error| *error)?)
+        self.store.layer_from(&lowers, |root| fill(root).map_err(Box::new))?.map_err(|error| *error)
     }
 
     /// A step that only changes the configuration.

@@ -1,7 +1,7 @@
 //! The argument forms of instructions: flags, JSON lists, words, name-value pairs.
 
 /// Flags before the arguments, and the rest.
-pub fn flags(text: &str) -> (Vec<String>, &str) {
+pub(super) fn flags(text: &str) -> (Vec<String>, &str) {
     let mut flags = Vec::new();
     let mut rest = text.trim_start();
     while rest.starts_with("--") {
@@ -17,7 +17,7 @@ pub fn flags(text: &str) -> (Vec<String>, &str) {
 }
 
 /// A JSON list of strings; none if the text is anything else. An error if a list holds something else.
-pub fn json(text: &str) -> Result<Option<Vec<String>>, String> {
+pub(super) fn json(text: &str) -> Result<Option<Vec<String>>, String> {
     if !text.starts_with('[') {
         return Ok(None);
     }
@@ -30,12 +30,12 @@ pub fn json(text: &str) -> Result<Option<Vec<String>>, String> {
 }
 
 /// JSON, or else words at white space.
-pub fn list(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     Ok(json(text)?.unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect()))
 }
 
 /// Words with their quotes and escapes left in.
-pub fn quoted_words(text: &str, escape: char) -> Vec<String> {
+pub(super) fn quoted_words(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote: Option<char> = None;
@@ -66,7 +66,7 @@ pub fn quoted_words(text: &str, escape: char) -> Vec<String> {
 }
 
 /// `a=b c="d e"`, or the old `a everything else`.
-pub fn pairs(text: &str, escape: char, instruction: &str) -> Result<Vec<(String, String)>, String> {
+pub(super) fn pairs(text: &str, escape: char, instruction: &str) -> Result<Vec<(String, String)>, String> {
     let words = quoted_words(text, escape);
     let Some(first) = words.first() else { return Ok(Vec::new()) };
     if !first.contains('=') {
