@@ -87,9 +87,7 @@ fn matches(event: &Event, filters: &Filters) -> bool {
         && filters.any("type", |v| event.kind == v)
         && filters.any("scope", |v| v == "local")
         && filters.any("daemon", |_| event.kind == "daemon")
-        && filters.any("container", |v| {
-            of("container", v) || (attribute("container").starts_with(v) && !v.is_empty())
-        })
+        && filters.any("container", |v| of("container", v))
         && filters.any("volume", |v| of("volume", v))
         && filters.any("network", |v| of("network", v))
         && filters.any("plugin", |v| of("plugin", v))

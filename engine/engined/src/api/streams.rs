@@ -36,6 +36,8 @@ enum End {
 }
 
 pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    // What belongs to the request is not input of the program.
+    call.ex.body(1 << 20).await?;
     let container = d.containers.find(id)?;
     let query = &call.query;
     let (tty, paused, restarting, open_stdin) = {

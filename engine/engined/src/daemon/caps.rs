@@ -72,8 +72,8 @@ pub(crate) fn of(host: &HostConfig) -> Result<Vec<String>> {
     if host.privileged {
         return Ok(ALL.iter().map(|c| format!("CAP_{c}")).collect());
     }
-    let add = names(host.cap_add.as_deref())?;
-    let drop = names(host.cap_drop.as_deref())?;
+    let add = names("CapAdd", host.cap_add.as_deref())?;
+    let drop = names("CapDrop", host.cap_drop.as_deref())?;
     let has = |list: &[String], cap: &str| list.iter().any(|c| c == cap);
     let starts_with_all = has(&add, "ALL");
     let base = if has(&drop, "ALL") && !starts_with_all {
@@ -87,14 +87,14 @@ pub(crate) fn of(host: &HostConfig) -> Result<Vec<String>> {
     Ok(kept.map(|c| format!("CAP_{c}")).collect())
 }
 
-fn names(list: Option<&[String]>) -> Result<Vec<String>> {
+fn names(field: &str, list: Option<&[String]>) -> Result<Vec<String>> {
     list.unwrap_or_default()
         .iter()
         .map(|text| {
             let upper = text.to_ascii_uppercase();
             let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
             if bare != "ALL" && !ALL.contains(&bare) {
-                return Err(Refusal::bad(format!("invalid capability: \"{text}\"")));
+                return Err(Refusal::bad(format!("invalid {field}: unknown capability: \"CAP_{bare}\"")));
             }
             Ok(bare.to_owned())
         })

@@ -45,6 +45,8 @@ impl Daemon {
         let own = RunConfig::default();
         settings::merge_image(config, image.as_ref().and_then(|i| i.config.config.as_ref()).unwrap_or(&own));
         check_config(config)?;
+        config.volumes = config.volumes.take().filter(|v| !v.is_empty());
+        super::caps::check(host)?;
         settings::fill_host(host, &self.config, host::is_pure_cgroup2());
         let id = names::new_id();
         let name = self.reserve_name(&request.name, &id)?;
@@ -96,7 +98,9 @@ impl Daemon {
     ) -> Result<Created> {
         let CreateRequest { mut config, mut host, networking, .. } = request;
         if let Some(other) = host.network_of() {
-            host.network_mode = format!("container:{}", self.containers.find(other)?.id);
+            // Not "not found": for that, clients would pull the image.
+            let other = self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
+            host.network_mode = format!("container:{}", other.id);
         }
         let networks = self.planned_networks(id, &config, &host, networking)?;
         if config.hostname.is_empty() && host.network_of().is_none() {
@@ -211,7 +215,10 @@ impl Daemon {
             if settings.mac_address.is_empty() && *name == mode {
                 settings.mac_address.clone_from(&config.mac_address);
             }
-            self.check_endpoint(id, name, settings)?;
+            // A network may be made between now and the start, which looks again.
+            if self.networks.find(name).is_ok() {
+                self.check_endpoint(id, name, settings)?;
+            }
         }
         Ok(planned)
     }

@@ -35,10 +35,6 @@ impl ExecSession {
         self.state.lock().expect("no code panics holding it")
     }
 
-    pub(crate) fn command(&self) -> String {
-        self.config.cmd.join(" ")
-    }
-
     pub(crate) fn json(&self) -> Value {
         let state = self.state().clone();
         json!({

@@ -40,7 +40,7 @@ impl Filters {
     /// Refuses keys that mean nothing here.
     pub(crate) fn check(&self, known: &[&str]) -> Result<()> {
         match self.0.keys().find(|k| !known.contains(&k.as_str())) {
-            Some(key) => Err(Refusal::bad(format!("invalid filter '{key}'"))),
+            Some(key) => Err(Refusal::bad(format!("Invalid filter '{key}'"))),
             None => Ok(()),
         }
     }
@@ -82,7 +82,7 @@ impl Filters {
         match value {
             "1" | "t" | "true" | "True" | "TRUE" => Ok(Some(true)),
             "0" | "f" | "false" | "False" | "FALSE" => Ok(Some(false)),
-            other => Err(Refusal::bad(format!("invalid filter '{key}={other}'"))),
+            other => Err(Refusal::bad(format!("Invalid filter '{key}={other}'"))),
         }
     }
 }

@@ -12,13 +12,14 @@ impl Daemon {
         let os = host::os_release();
         let cgroup2 = host::is_pure_cgroup2();
         let has = |controller: &str| host::has_controller(controller);
+        let counts = self.count_containers();
         let mut body = json!({
             "ID": self.id,
-            "Containers": 0,
-            "ContainersRunning": 0,
-            "ContainersPaused": 0,
-            "ContainersStopped": 0,
-            "Images": 0,
+            "Containers": counts[0],
+            "ContainersRunning": counts[1],
+            "ContainersPaused": counts[2],
+            "ContainersStopped": counts[3],
+            "Images": self.store.images().len(),
             "Driver": "overlay2",
             "DriverStatus": [
                 ["Backing Filesystem", host::filesystem_name(&config.data_root)],
@@ -53,7 +54,7 @@ impl Daemon {
             "LoggingDriver": config.log_driver,
             "CgroupDriver": "cgroupfs",
             "CgroupVersion": if cgroup2 { "2" } else { "1" },
-            "NEventsListener": 0,
+            "NEventsListener": self.events.listeners(),
             "KernelVersion": host::kernel_version(),
             "OperatingSystem": os.pretty,
             "OSVersion": os.version,
@@ -94,6 +95,21 @@ impl Daemon {
             merge(&mut body, part);
         }
         body
+    }
+
+    /// All, running, paused, stopped.
+    fn count_containers(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for container in self.containers.all() {
+            let record = container.record();
+            counts[0] += 1;
+            match (record.state.running, record.state.paused) {
+                (true, true) => counts[2] += 1,
+                (true, false) => counts[1] += 1,
+                (false, _) => counts[3] += 1,
+            }
+        }
+        counts
     }
 
     fn registry_config(&self) -> Value {

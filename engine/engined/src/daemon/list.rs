@@ -154,13 +154,13 @@ fn check_words(filters: &Filters) -> Result<()> {
     const STATUS: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
     const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
     if let Some(bad) = filters.values("status").find(|v| !STATUS.contains(v)) {
-        return Err(Refusal::bad(format!("invalid filter 'status={bad}'")));
+        return Err(Refusal::bad(format!("Invalid filter 'status={bad}'")));
     }
     if let Some(bad) = filters.values("health").find(|v| !HEALTH.contains(v)) {
-        return Err(Refusal::bad(format!("invalid filter 'health={bad}'")));
+        return Err(Refusal::bad(format!("Invalid filter 'health={bad}'")));
     }
     if let Some(bad) = filters.values("exited").find(|v| v.parse::<i32>().is_err()) {
-        return Err(Refusal::bad(format!("invalid filter 'exited={bad}'")));
+        return Err(Refusal::bad(format!("Invalid filter 'exited={bad}'")));
     }
     Ok(())
 }

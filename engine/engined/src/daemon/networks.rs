@@ -387,9 +387,7 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
             return Err(Refusal { status: http::StatusCode::SERVICE_UNAVAILABLE, message: "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.".into(), event: None });
         }
         other => {
-            return Err(Refusal::missing(format!(
-                "could not find plugin {other} in v1 plugin registry: plugin not found"
-            )));
+            return Err(Refusal::missing(format!("plugin \"{other}\" not found")));
         }
     }
     if asked.enable_ipv6 {

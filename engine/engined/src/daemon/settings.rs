@@ -157,7 +157,10 @@ pub(crate) fn check_host(host: &HostConfig, cpus: usize) -> Result<(), String> {
     check_cpu(host, cpus)?;
     check_restart(host)?;
     if !matches!(host.log_config.kind.as_str(), "json-file" | "none" | "") {
-        return Err(format!("logger: no log driver named '{}' is registered", host.log_config.kind));
+        return Err(format!(
+            "error looking up logging plugin {0}: plugin \"{0}\" not found",
+            host.log_config.kind
+        ));
     }
     check_log(&host.log_config.config)?;
     if !matches!(host.runtime.as_str(), "" | "runc" | "io.containerd.runc.v2") {

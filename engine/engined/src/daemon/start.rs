@@ -261,6 +261,9 @@ pub(crate) fn start_failure(error: RuntimeError) -> Refusal {
             } else {
                 StatusCode::INTERNAL_SERVER_ERROR
             };
+            if message.starts_with("unable to find user") || message.starts_with("unable to find group") {
+                return Refusal::internal(message);
+            }
             let message = format!(
                 "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: {message}: unknown"
             );

@@ -70,7 +70,6 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     pub downloads: usize,
     pub uploads: usize,
-    pub download_attempts: u32,
     pub log_driver: String,
     pub log_opts: BTreeMap<String, String>,
     pub shm_size: u64,
@@ -80,7 +79,6 @@ pub struct Config {
     pub cgroup_parent: Option<String>,
     pub ipc_mode: String,
     pub cgroupns_mode: Option<String>,
-    pub metrics: Option<String>,
     pub oom_score_adjust: Option<i64>,
     /// What was accepted without effect, for the log.
     pub notes: Vec<String>,
@@ -133,7 +131,6 @@ impl Config {
             insecure_registries: get.list("insecure-registries"),
             downloads: get.number("max-concurrent-downloads", 3)?,
             uploads: get.number("max-concurrent-uploads", 5)?,
-            download_attempts: get.number("max-download-attempts", 5)?,
             log_driver: get.text("log-driver").unwrap_or("json-file".into()),
             log_opts: read_map(settings.get("log-opts")),
             shm_size: read_shm(settings.get("default-shm-size"))?,
@@ -143,7 +140,6 @@ impl Config {
             cgroup_parent: get.text("cgroup-parent").filter(|p| !p.is_empty()),
             ipc_mode: get.one_of("default-ipc-mode", &["private", "shareable"])?.unwrap_or("private".into()),
             cgroupns_mode: get.one_of("default-cgroupns-mode", &["host", "private"])?,
-            metrics: get.text("metrics-addr").filter(|a| !a.is_empty()),
             oom_score_adjust: settings.get("oom-score-adjust").and_then(Value::as_i64),
             notes: Vec::new(),
         })

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use config::{AddressPool, Config, Host, Tls, Ulimit};
+pub(crate) use config::{Config, Host, Tls};
 pub use flags::command;
 use table::{Kind, Support};
 

@@ -186,8 +186,14 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("log-opt", "log-opts", Map, "Options of the log driver, as max-size=10m"),
     opt("max-concurrent-downloads", "max-concurrent-downloads", Number, "Layers pulled at once [default: 3]"),
     opt("max-concurrent-uploads", "max-concurrent-uploads", Number, "Layers pushed at once [default: 5]"),
-    opt("max-download-attempts", "max-download-attempts", Number, "Tries for each layer [default: 5]"),
-    opt("metrics-addr", "metrics-addr", Text, "Serve Prometheus metrics on this address, as 127.0.0.1:9323"),
+    is(
+        opt("max-download-attempts", "max-download-attempts", Number, "Tries for each layer"),
+        Idle("a broken download is tried again as its registry allows"),
+    ),
+    is(
+        opt("metrics-addr", "metrics-addr", Text, "Serve Prometheus metrics on this address"),
+        Refused("metrics are not served yet: read GET /info and GET /containers/ID/stats"),
+    ),
     opt("mtu", "mtu", Number, "MTU of containers' networks [default: 1500]"),
     is(
         opt(

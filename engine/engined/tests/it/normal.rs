@@ -11,6 +11,9 @@ pub(crate) fn normalise(text: &str, dir: &str) -> String {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "TIME"),
         (r"(?m)(Up|Exited \(\d+\)) (Less than a second|About a minute|\d+ \w+)( ago)?", "$1 SPAN"),
         (r"(Less than a second|About a minute|\d+ (second|minute)s?) ago", "SPAN ago"),
+        (r"on endpoint \S+ ", "on endpoint NAME "),
+        // Columns are as wide as what stands in them.
+        (r"  +", "  "),
         (r"Total reclaimed space: .*", "Total reclaimed space: N"),
     ];
     let mut text = text.replace(dir, "DIR");

@@ -1,0 +1,201 @@
+//! A blocking HTTP/1.1 client over the engine's unix socket, one connection a request.
+//!
+//! It reads sized, chunked and close-delimited bodies, and hands the raw connection out for attach and exec.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// The engine's socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// What was answered, with the body still to be read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    body: Framing,
+    pub(crate) stream: BufReader<UnixStream>,
+}
+
+enum Framing {
+    Sized(u64),
+    Chunked,
+    ToEnd,
+}
+
+/// A sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("Cannot connect to the Docker daemon at unix://{0}. Is the docker daemon running?")]
+    NoEngine(String),
+    #[error("Error response from daemon: {0}")]
+    Refused(String),
+    #[error("{0}")]
+    Usage(String),
+    #[error("the connection to the engine broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+impl Client {
+    /// From `DOCKER_HOST` or the usual place.
+    pub(crate) fn from_env() -> Result<Client, Failure> {
+        match std::env::var("DOCKER_HOST") {
+            Err(_) => Ok(Client { socket: "/var/run/docker.sock".into() }),
+            Ok(host) => match host.strip_prefix("unix://") {
+                Some(path) => Ok(Client { socket: path.into() }),
+                None => Err(Failure::Usage(format!(
+                    "DOCKER_HOST={host}: this client speaks to unix:// sockets only"
+                ))),
+            },
+        }
+    }
+
+    /// Sends a request; an answer of 400 and above is a [`Failure::Refused`].
+    pub(crate) fn send(&self, method: &str, path: &str, body: Body<'_>) -> Result<Answer, Failure> {
+        let shown = self.socket.display().to_string();
+        let stream = UnixStream::connect(&self.socket).map_err(|_| Failure::NoEngine(shown))?;
+        let mut out = stream.try_clone()?;
+        let mut head = format!("{method} /v1.41{path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n");
+        match &body {
+            Body::None => head.push_str("Content-Length: 0\r\n\r\n"),
+            Body::Json(value) => {
+                let text = value.to_string();
+                head.push_str(&format!(
+                    "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                ));
+            }
+            Body::Hijack(value) => {
+                let text = value.to_string();
+                head = head.replace("Connection: close", "Connection: Upgrade\r\nUpgrade: tcp");
+                head.push_str(&format!(
+                    "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                ));
+            }
+            Body::Stream(_) => {
+                head.push_str("Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n")
+            }
+        }
+        out.write_all(head.as_bytes())?;
+        if let Body::Stream(source) = body {
+            send_chunks(&mut out, source)?;
+        }
+        let answer = read_head(BufReader::new(stream))?;
+        if answer.status >= 400 {
+            let value: Value = serde_json::from_slice(&answer.bytes()?).unwrap_or_default();
+            return Err(Failure::Refused(
+                value["message"].as_str().unwrap_or("the request failed").to_owned(),
+            ));
+        }
+        Ok(answer)
+    }
+
+    pub(crate) fn json(&self, method: &str, path: &str, body: Body<'_>) -> Result<Value, Failure> {
+        let bytes = self.send(method, path, body)?.bytes()?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+}
+
+/// What a request carries.
+pub(crate) enum Body<'a> {
+    None,
+    Json(&'a Value),
+    /// JSON, after which the connection is to become a raw stream.
+    Hijack(&'a Value),
+    Stream(&'a mut dyn Read),
+}
+
+fn send_chunks(out: &mut UnixStream, source: &mut dyn Read) -> io::Result<()> {
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let n = source.read(&mut buffer)?;
+        write!(out, "{n:x}\r\n")?;
+        out.write_all(&buffer[..n])?;
+        out.write_all(b"\r\n")?;
+        if n == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn read_head(mut stream: BufReader<UnixStream>) -> io::Result<Answer> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line.split_whitespace().nth(1).and_then(|s| s.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other("the engine answered no HTTP"))?;
+    let mut body = Framing::ToEnd;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            break;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(length) = lower.strip_prefix("content-length:") {
+            body = Framing::Sized(length.trim().parse().unwrap_or(0));
+        } else if lower.starts_with("transfer-encoding:") {
+            body = Framing::Chunked;
+        }
+    }
+    Ok(Answer { status, body, stream })
+}
+
+impl Answer {
+    pub(crate) fn bytes(mut self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.each(&mut |piece| {
+            all.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The body piece by piece, as it comes.
+    pub(crate) fn each(&mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self.body {
+            Framing::Sized(left) => copy(&mut (&mut self.stream).take(left), take),
+            Framing::ToEnd => copy(&mut self.stream, take),
+            Framing::Chunked => loop {
+                let mut line = String::new();
+                self.stream.read_line(&mut line)?;
+                let size =
+                    u64::from_str_radix(line.trim(), 16).map_err(|_| io::Error::other("a broken chunk"))?;
+                copy(&mut (&mut self.stream).take(size), take)?;
+                self.stream.read_line(&mut line)?;
+                if size == 0 {
+                    return Ok(());
+                }
+            },
+        }
+    }
+}
+
+fn copy(source: &mut dyn Read, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => take(&buffer[..n])?,
+        }
+    }
+}
+
+/// For a query.
+pub(crate) fn escape(text: &str) -> String {
+    let keep = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'/' | b':');
+    text.bytes().map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_escaped() {
+        assert_eq!(escape("a b&c=d/e:1"), "a%20b%26c%3Dd/e:1");
+    }
+}
