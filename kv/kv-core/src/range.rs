@@ -202,14 +202,16 @@ fn sort(request: &RangeRequest, found: &mut [KeyValue]) {
     if !sorts(request) {
         return;
     }
-    match request.sort_target() {
-        SortTarget::Key => {}
-        SortTarget::Version => found.sort_by_key(|pair| pair.version),
-        SortTarget::Create => found.sort_by_key(|pair| pair.create_revision),
-        SortTarget::Mod => found.sort_by_key(|pair| pair.mod_revision),
-        SortTarget::Value => found.sort_by(|a, b| a.value.cmp(&b.value)),
-    }
-    if request.sort_order() == SortOrder::Descend {
-        found.reverse();
-    }
+    let descend = request.sort_order() == SortOrder::Descend;
+    // Equal ones stay in the order of their keys, whichever way it goes.
+    found.sort_by(|a, b| {
+        let order = match request.sort_target() {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+            SortTarget::Value => a.value.cmp(&b.value),
+        };
+        if descend { order.reverse() } else { order }
+    });
 }

@@ -87,7 +87,7 @@ impl Lessor {
         let clockwork = self.lock();
         let Some(running) = clockwork.running.get(&id) else { return Ok(lease.ttl) };
         let left = running.ends.saturating_duration_since(Instant::now());
-        Ok((left.as_millis().div_ceil(1000)) as i64)
+        Ok(left.as_secs() as i64)
     }
 
     pub(crate) async fn answer_keep_alive(&self, payload: &[u8]) -> Result<Bytes, String> {

@@ -46,6 +46,9 @@ pub(crate) fn restore(file: &Path, store: &dyn Store) -> Result<(), RestoreError
     let mut head = [0; 4];
     while input.limit() > 0 {
         input.read_exact(&mut head).map_err(read)?;
+        if head == [0; 4] {
+            break;
+        }
         let mut piece = vec![0; u32::from_le_bytes(head) as usize];
         input.read_exact(&mut piece).map_err(read)?;
         let mut pairs = image::pairs(Bytes::from(piece)).map_err(read)?;

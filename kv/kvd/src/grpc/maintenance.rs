@@ -105,10 +105,9 @@ impl maintenance_server::Maintenance for Maintenance {
         let (sender, receiver) = mpsc::channel(4);
         tokio::task::spawn_blocking(move || {
             let mut hash = Sha256::new();
-            let mut sent = 0;
-            let mut send = |blob: bytes::Bytes, more: bool| {
-                sent += blob.len() as u64;
-                let remaining_bytes = if more { guess.saturating_sub(sent).max(1) } else { 0 };
+            let mut length = SNAPSHOT_MAGIC.len();
+            let send = |blob: bytes::Bytes, more: bool| {
+                let remaining_bytes = if more { guess.max(1) } else { 0 };
                 let version = ETCD_VERSION.to_owned();
                 sender.blocking_send(Ok(SnapshotResponse { header, remaining_bytes, blob, version })).is_ok()
             };
@@ -121,9 +120,16 @@ impl maintenance_server::Maintenance for Maintenance {
                 let Ok(piece) = piece else { return };
                 let framed = [&(piece.len() as u32).to_le_bytes()[..], &piece].concat();
                 hash.update(&framed);
+                length += framed.len();
                 if !send(framed.into(), true) {
                     return;
                 }
+            }
+            // etcdctl looks for a checksum after a multiple of 512 bytes. An empty piece ends the data before.
+            let padding = vec![0; (length + 4).next_multiple_of(512) - length];
+            hash.update(&padding);
+            if !send(padding.into(), true) {
+                return;
             }
             send(bytes::Bytes::copy_from_slice(&hash.finalize()), false);
         });
