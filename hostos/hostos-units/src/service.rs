@@ -17,6 +17,9 @@ use crate::states::{JobKind, JobResult, ServiceResult, ServiceState};
 use crate::supervisor::Supervisor;
 use crate::unit::{Detail, UnitId};
 
+/// So often a unit that forks while it is signalled is looked at again.
+const ROUNDS: usize = 64;
+
 /// One run of a command, for `systemctl show`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ran {
@@ -438,20 +441,28 @@ impl Supervisor {
                 }
             }
             Some(path) => {
-                let others: Vec<_> =
-                    crate::cgroup::processes(path).into_iter().filter(|pid| !named.contains(pid)).collect();
-                wait |= !others.is_empty();
-                if !others.is_empty() && signal == libc::SIGKILL && crate::cgroup::kill_all(path) {
-                    return wait;
-                }
-                for pid in others {
-                    send(pid, signal);
-                    if !hard {
-                        if kill.send_sighup {
-                            send(pid, libc::SIGHUP);
-                        }
-                        send(pid, libc::SIGCONT);
+                // Who forks meanwhile is met in a later round.
+                let mut reached = named.clone();
+                for _ in 0..ROUNDS {
+                    let mut fresh = crate::cgroup::processes(path);
+                    fresh.retain(|pid| !reached.contains(pid));
+                    if fresh.is_empty() {
+                        break;
                     }
+                    wait = true;
+                    if signal == libc::SIGKILL && crate::cgroup::kill_all(path) {
+                        break;
+                    }
+                    for pid in &fresh {
+                        send(*pid, signal);
+                        if !hard {
+                            if kill.send_sighup {
+                                send(*pid, libc::SIGHUP);
+                            }
+                            send(*pid, libc::SIGCONT);
+                        }
+                    }
+                    reached.extend(fresh);
                 }
             }
         }
