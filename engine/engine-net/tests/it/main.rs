@@ -228,6 +228,6 @@ async fn connecting_is_fast() {
     let start = Instant::now();
     Firewall::new().apply(&Rules { ports, ..rules }).unwrap();
     println!("firewall with 200 ports: {:?}", start.elapsed());
-    // An order of magnitude above what it takes on an idle machine.
-    assert!(times[10].0 < Duration::from_millis(60), "{:?}", times[10]);
+    // Far above what even a busy machine needs; deleting a veth by hand would show.
+    assert!(times[10].0 < Duration::from_millis(500), "{:?}", times[10]);
 }

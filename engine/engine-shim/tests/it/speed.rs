@@ -1,5 +1,6 @@
-//! What the steps cost. Printed for the record; the bars are an order of
-//! magnitude above what an idle machine needs, to catch a wrong turn only.
+//! What the steps cost. Printed for the record; the bars are far above what even
+//! a machine with ten busy builds needs, to catch a wrong turn (a poll, a lost
+//! wake-up) only.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ async fn starting_stays_cheap() {
         median(start),
         median(remove)
     );
-    assert!(total < Duration::from_millis(150), "{total:?}");
+    assert!(total < Duration::from_secs(1), "{total:?}");
 }
 
 #[tokio::test]
@@ -67,7 +68,7 @@ async fn exec_and_kill_stay_cheap() {
     let exec = median(times);
     println!("exec true: median {exec:?}; kill to wait: {killed:?}");
     rig.runtime.remove(container.id()).await.unwrap();
-    assert!(exec < Duration::from_millis(60) && killed < Duration::from_millis(80), "{exec:?} {killed:?}");
+    assert!(exec < Duration::from_millis(500) && killed < Duration::from_secs(2), "{exec:?} {killed:?}");
 }
 
 #[tokio::test]
