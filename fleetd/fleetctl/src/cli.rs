@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Run units on a cluster of machines
 #[derive(Parser)]
-#[command(name = "fleetctl", version, disable_help_subcommand = false, arg_required_else_help = true)]
+#[command(name = "fleetctl", version, disable_help_subcommand = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

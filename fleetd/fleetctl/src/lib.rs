@@ -28,7 +28,7 @@ pub fn command() -> clap::Command {
 /// Runs one command.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(with_words_of_go(args)) {
+    let cli = match Cli::try_parse_from(asking_for_help(with_words_of_go(args))) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -52,6 +52,16 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// No words, `-h` and `--help` ask for the same as `help`.
+fn asking_for_help(mut args: Vec<OsString>) -> Vec<OsString> {
+    match args.get(1).and_then(|first| first.to_str()) {
+        None if args.len() < 2 => args.push("help".into()),
+        Some("-h" | "-help" | "--help") if args.len() == 2 => args[1] = "help".into(),
+        _ => {}
+    }
+    args
 }
 
 /// fleetctl's hands know `-no-block` and `--no-block` alike: Go's flags take one dash or two.

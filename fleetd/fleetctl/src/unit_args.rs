@@ -36,8 +36,13 @@ pub(crate) fn read_unit(path: &Path, name: &UnitName) -> Result<UnitOptions, Fai
 }
 
 /// Finds the content for an argument and submits it if the cluster does not have it: the unit in the
-/// cluster, the file, the template in the cluster, the template's file, in this order.
-pub(crate) async fn submitted(client: &Client, arg: &str, replace: bool) -> Result<Unit, Failure> {
+/// cluster, the file, the template in the cluster, the template's file, in this order. A unit in the
+/// cluster that differs from the file is replaced in the states that `replace` names, if any.
+pub(crate) async fn submitted(
+    client: &Client,
+    arg: &str,
+    replace: Option<&[TargetState]>,
+) -> Result<Unit, Failure> {
     let name = unit_name(arg)?;
     let existing = client.unit(name.as_str()).await?;
     if let Some(unit) = existing {
@@ -60,12 +65,18 @@ async fn keep_or_replace(
     arg: &str,
     name: &UnitName,
     unit: Unit,
-    replace: bool,
+    replace: Option<&[TargetState]>,
 ) -> Result<Unit, Failure> {
     let file = Path::new(arg);
     let local = if file.exists() { Some(read_unit(file, name)?) } else { None };
-    match local {
-        Some(options) if options.0 != unit.options && replace => {
+    match (local, replace) {
+        (Some(options), Some(allowed)) if options.0 != unit.options => {
+            let state = unit.desired_state.parse().unwrap_or(TargetState::Inactive);
+            if !allowed.contains(&state) {
+                let message =
+                    format!("unable to replace unit {name} in state {state}; `start --replace` can");
+                return Err(Failure::Usage(message));
+            }
             let new = Unit { options: options.0, ..unit };
             client
                 .put_unit(&Unit { current_state: String::new(), machine_id: String::new(), ..new.clone() })
@@ -73,7 +84,7 @@ async fn keep_or_replace(
             println!("Unit {name} replaced");
             Ok(new)
         }
-        Some(options) if options.0 != unit.options => {
+        (Some(options), None) if options.0 != unit.options => {
             eprintln!(
                 "WARNING: Unit {name} in registry differs from local unit file {arg}. Add --replace to override."
             );
@@ -97,7 +108,7 @@ async fn content(client: &Client, arg: &str, name: &UnitName) -> Result<UnitOpti
             return read_unit(&beside, name);
         }
     }
-    Err(Failure::Usage(format!("unable to find Unit({name}) in Registry or on disk")))
+    Err(Failure::Usage(format!("unable to find Unit({name}) in Registry or on filesystem")))
 }
 
 /// Is it a global unit?

@@ -28,16 +28,23 @@ const GATHER: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What an agent works with.
-pub(crate) struct Agent<M> {
-    pub(crate) registry: Registry,
-    pub(crate) machine: String,
-    pub(crate) record: watch::Receiver<MachineRecord>,
-    pub(crate) lease: LeaseView,
-    pub(crate) manager: M,
-    pub(crate) ledger: Ledger,
+pub struct Agent<M> {
+    /// Where it reads what is desired, and tells what is.
+    pub registry: Registry,
+    /// Id of its machine.
+    pub machine: String,
+    /// What the machine says of itself.
+    pub record: watch::Receiver<MachineRecord>,
+    /// The lease that the states hang on.
+    pub lease: LeaseView,
+    /// Does the work.
+    pub manager: M,
+    /// Remembers what was loaded.
+    pub ledger: Ledger,
     /// Notified whenever some unit of the manager may have changed.
-    pub(crate) units_changed: Arc<Notify>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub units_changed: Arc<Notify>,
+    /// Counts what it does.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What is known in one session with the store.
@@ -51,7 +58,7 @@ struct Session {
 
 impl<M: UnitManager> Agent<M> {
     /// Runs until it is cancelled.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         loop {
             if let Err(error) = self.session().await {
                 let error = &error as &dyn std::error::Error;

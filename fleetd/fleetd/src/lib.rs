@@ -14,11 +14,20 @@ mod scheduler;
 mod view;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
 pub use config::{Config, ConfigError};
+
+/// The parts of the daemon, for a simulation that puts many of them into one process.
+pub mod parts {
+    pub use crate::agent::Agent;
+    pub use crate::member::{LeaseView, keep as keep_registered};
+    pub use crate::metrics::Metrics;
+    pub use crate::scheduler::run as schedule;
+}
 
 /// The definition of the command line, for help, man pages and completions.
 #[must_use]
@@ -50,7 +59,11 @@ fn start(cli: config::Cli) -> anyhow::Result<()> {
     let level = if config.verbosity > 0 { "debug" } else { "info" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     // A second daemon in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(daemon::serve(config, cli))
 }

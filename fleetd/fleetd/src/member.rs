@@ -8,13 +8,13 @@ use kv_client::LeaseKeeper;
 use tokio::sync::watch;
 
 /// The lease as the other parts see it; nothing while the store does not answer.
-pub(crate) type LeaseView = watch::Receiver<Option<Arc<LeaseKeeper>>>;
+pub type LeaseView = watch::Receiver<Option<Arc<LeaseKeeper>>>;
 
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Keeps the machine registered until it is cancelled. Units are no concern of it: a lease that is
 /// lost stops nothing.
-pub(crate) async fn keep(
+pub async fn keep(
     registry: Registry,
     id: String,
     mut record: watch::Receiver<MachineRecord>,

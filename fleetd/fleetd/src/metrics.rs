@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Counters of one daemon.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     leader_since: AtomicU64,
     passes: AtomicU64,
     failed_passes: AtomicU64,

@@ -17,19 +17,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Leads whenever nobody else does, until it is cancelled.
-pub(crate) async fn run(
+pub async fn run(
     registry: Registry,
     machine: String,
     interval: Duration,
     grace: Duration,
     metrics: std::sync::Arc<Metrics>,
 ) {
+    // After an outage of the store, machines may not have come back yet: that is no reason to move
+    // their units. An outage that costs a machine its lease costs the shorter lead first, or the wait
+    // for it; and a daemon that has just begun may have been part of the outage.
+    let mut troubled = Instant::now();
     loop {
         match registry.lead(&machine, LEAD_TTL).await {
             Ok(lead) => {
                 tracing::info!(machine = %machine, fence = lead.fence(), "scheduler leads");
                 metrics.leads();
-                let ended = govern(&registry, &lead, interval, grace, &metrics).await;
+                let ended = govern(&registry, &lead, interval, troubled + grace, &metrics).await;
+                troubled = Instant::now();
                 metrics.leads_no_more();
                 if let Err(error) = ended {
                     metrics.pass_failed();
@@ -39,6 +44,7 @@ pub(crate) async fn run(
                 lead.resign().await;
             }
             Err(error) => {
+                troubled = Instant::now();
                 tracing::debug!(machine = %machine, error = &error as &dyn std::error::Error, "no lead yet");
             }
         }
@@ -47,19 +53,17 @@ pub(crate) async fn run(
 }
 
 /// Schedules until the lead is lost or something fails; then the view is not to be trusted any more.
+/// Until a time it is patient with machines that are not there.
 async fn govern(
     registry: &Registry,
     lead: &Lead,
     interval: Duration,
-    grace: Duration,
+    patient_until: Instant,
     metrics: &Metrics,
 ) -> Result<(), RegistryError> {
     let snapshot = registry.snapshot().await?;
     let mut watch = registry.watch_all(snapshot.revision).await?;
     let mut view = View::new(snapshot);
-    // After an outage of the store, machines may not have come back yet: that is no reason to move
-    // their units.
-    let patient_until = Instant::now() + grace;
     loop {
         let waits = !view.absent_machines().is_empty() && Instant::now() < patient_until;
         if !waits {

@@ -17,8 +17,7 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 
 pub(crate) async fn submit(client: &Client, args: &SubmittingUnits) -> Result<u8, Failure> {
     for arg in given(&args.units) {
-        let unit = submitted(client, arg, args.replace).await?;
-        refuse_replace(args, &unit, &[TargetState::Inactive], "submit")?;
+        submitted(client, arg, replaceable(args, TargetState::Inactive)).await?;
     }
     Ok(0)
 }
@@ -38,57 +37,55 @@ async fn submit_and_wish(
 ) -> Result<u8, Failure> {
     let mut units = Vec::new();
     for arg in given(&args.units) {
-        let unit = submitted(client, arg, args.replace).await?;
+        let unit = submitted(client, arg, replaceable(args, target)).await?;
         wish(client, &unit, target).await?;
         units.push(unit);
     }
-    wait_for_all(client, &units, target, &args.blocking).await
+    let verb = if target == TargetState::Launched { "start" } else { "load" };
+    wait_for_all(client, &units, target, verb, &args.blocking).await
 }
 
-/// `--replace` does not carry a unit over into another state than the command's own.
-fn refuse_replace(
-    args: &SubmittingUnits,
-    unit: &Unit,
-    allowed: &[TargetState],
-    verb: &str,
-) -> Result<(), Failure> {
-    let state = unit.desired_state.parse().unwrap_or(TargetState::Inactive);
-    if args.replace && !allowed.contains(&state) {
-        let message = format!("{} is {state}: `{verb} --replace` works on inactive units only", unit.name);
-        return Err(Failure::Usage(message));
-    }
-    Ok(())
+/// `--replace` does not carry a unit over from a later state than the command's own.
+fn replaceable(args: &SubmittingUnits, target: TargetState) -> Option<&'static [TargetState]> {
+    let states: &[TargetState] = match target {
+        TargetState::Inactive => &[TargetState::Inactive],
+        TargetState::Loaded => &[TargetState::Inactive, TargetState::Loaded],
+        TargetState::Launched => &[TargetState::Inactive, TargetState::Loaded, TargetState::Launched],
+    };
+    args.replace.then_some(states)
 }
 
 pub(crate) async fn stop(client: &Client, args: &Units) -> Result<u8, Failure> {
-    wish_existing(client, args, TargetState::Loaded, |unit| {
-        // What is not launched need not be stopped, and must not be loaded by that.
-        unit.desired_state == TargetState::Launched.as_str()
-    })
-    .await
-}
-
-pub(crate) async fn unload(client: &Client, args: &Units) -> Result<u8, Failure> {
-    wish_existing(client, args, TargetState::Inactive, |_| true).await
-}
-
-async fn wish_existing(
-    client: &Client,
-    args: &Units,
-    target: TargetState,
-    concerns: impl Fn(&Unit) -> bool,
-) -> Result<u8, Failure> {
     let mut units = Vec::new();
     for arg in given(&args.units) {
         let unit = existing(client, arg).await?;
-        if !concerns(&unit) {
-            eprintln!("Unit {} is {}, nothing to do", unit.name, unit.desired_state);
-            continue;
+        if !is_global(&unit) && unit.desired_state == TargetState::Inactive.as_str() {
+            eprintln!("Unable to stop unit {} in state inactive", unit.name);
+            return Ok(1);
         }
-        wish(client, &unit, target).await?;
+        // What is not launched need not be stopped, and must not be loaded by that.
+        if unit.desired_state == TargetState::Launched.as_str() {
+            wish(client, &unit, TargetState::Loaded).await?;
+            units.push(unit);
+        }
+    }
+    let code = wait_for_all(client, &units, TargetState::Loaded, "stop", &args.blocking).await?;
+    let stopped: Vec<&str> =
+        units.iter().filter(|unit| !is_global(unit)).map(|unit| unit.name.as_str()).collect();
+    if !stopped.is_empty() && !args.blocking.no_block {
+        eprintln!("Successfully stopped units [{}].", stopped.join(" "));
+    }
+    Ok(code)
+}
+
+pub(crate) async fn unload(client: &Client, args: &Units) -> Result<u8, Failure> {
+    let mut units = Vec::new();
+    for arg in given(&args.units) {
+        let unit = existing(client, arg).await?;
+        wish(client, &unit, TargetState::Inactive).await?;
         units.push(unit);
     }
-    wait_for_all(client, &units, target, &args.blocking).await
+    wait_for_all(client, &units, TargetState::Inactive, "unload", &args.blocking).await
 }
 
 pub(crate) async fn restart(client: &Client, args: &Units) -> Result<u8, Failure> {
@@ -100,10 +97,10 @@ pub(crate) async fn restart(client: &Client, args: &Units) -> Result<u8, Failure
             // Whatever the flags say: without this wait, the stop would never happen.
             if target == TargetState::Loaded && !is_global(&unit) {
                 let patient = Blocking { no_block: false, ..args.blocking };
-                wait_for_all(client, one, target, &patient).await?;
+                wait_for_all(client, one, target, "stop", &patient).await?;
             }
         }
-        wait_for_all(client, one, TargetState::Launched, &args.blocking).await?;
+        wait_for_all(client, one, TargetState::Launched, "start", &args.blocking).await?;
     }
     Ok(0)
 }
@@ -150,18 +147,14 @@ async fn wait_for_all(
     client: &Client,
     units: &[Unit],
     target: TargetState,
+    verb: &str,
     blocking: &Blocking,
 ) -> Result<u8, Failure> {
     for unit in units {
         if is_global(unit) {
-            let verb = match target {
-                TargetState::Launched => "start",
-                TargetState::Loaded => "load",
-                TargetState::Inactive => "unload",
-            };
             println!("Triggered global unit {} {verb}", unit.name);
         } else if blocking.no_block {
-            println!("Triggered unit {} {target}", unit.name);
+            println!("Triggered unit {} {verb}", unit.name);
         } else {
             wait_for(client, &unit.name, target, blocking).await?;
         }

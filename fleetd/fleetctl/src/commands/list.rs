@@ -50,7 +50,10 @@ fn show<T>(
     for field in fields.split(',').map(str::trim) {
         let column = known.iter().find(|(name, _)| *name == field).ok_or_else(|| {
             let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-            Failure::Usage(format!("Invalid key in output format: {field}; there are {}", names.join(", ")))
+            Failure::Usage(format!(
+                "Invalid key in output format: \"{field}\"; valid are {}",
+                names.join(",")
+            ))
         })?;
         chosen.push(*column);
     }

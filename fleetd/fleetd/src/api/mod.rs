@@ -98,6 +98,10 @@ impl Api {
         let mut parts = inside.trim_start_matches('/').splitn(2, '/');
         let (resource, item) =
             (parts.next().unwrap_or_default(), parts.next().filter(|item| !item.is_empty()));
+        let only_read = ["discovery", "why", "journal", "status", "events"].contains(&resource);
+        if only_read && request.method() != Method::GET {
+            return error(StatusCode::METHOD_NOT_ALLOWED, "only GET supported against this resource");
+        }
         match (resource, item) {
             ("units", None) => self.units(request).await,
             ("units", Some(name)) => self.unit(name, request).await,
