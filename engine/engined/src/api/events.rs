@@ -51,7 +51,7 @@ pub(super) async fn events(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     for event in past.iter().filter(|e| wanted(e)) {
         reply.send(&line(event)).await?;
     }
-    let deadline = tokio::time::sleep(until.map_or(Duration::MAX, |u| left_until(u)));
+    let deadline = tokio::time::sleep(until.map_or(Duration::MAX, left_until));
     tokio::pin!(deadline);
     loop {
         tokio::select! {

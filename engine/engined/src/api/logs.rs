@@ -1,6 +1,6 @@
 //! `docker logs`: what a container wrote, from its log files, and what it goes on to write.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ pub(super) async fn replay(
 
 /// Reads the files, and follows the last one while `watched` runs. Blocking.
 fn read(
-    path: &PathBuf,
+    path: &Path,
     wanted: &Wanted,
     watched: Option<&Container>,
     out: &mpsc::Sender<Vec<u8>>,

@@ -83,8 +83,7 @@ fn unescape_unicode<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let mut rest = &text[4..];
     let mut code = high;
     if (0xD800..0xDC00).contains(&high)
-        && let Some(low) =
-            rest.strip_prefix(b"\\u").and_then(|r| unit(r)).filter(|l| (0xDC00..0xE000).contains(l))
+        && let Some(low) = rest.strip_prefix(b"\\u").and_then(unit).filter(|l| (0xDC00..0xE000).contains(l))
     {
         code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
         rest = &rest[6..];

@@ -182,7 +182,6 @@ fn from_mount(mount: &Mount) -> Result<Planned, String> {
             }
             out.data = data.join(",");
         }
-        "" => return Err(wrong("mount type unknown").replace("for type \"\"", "for type \"\"")),
         _ => return Err(wrong("mount type unknown")),
     }
     planned.mount = out;

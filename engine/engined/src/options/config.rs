@@ -10,78 +10,78 @@ use super::Settings;
 
 /// Where the API is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
+pub(crate) enum Host {
     Unix(PathBuf),
     Tcp(String),
 }
 
 /// Certificates for tcp sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    pub cert: PathBuf,
-    pub key: PathBuf,
+pub(crate) struct Tls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
     /// Clients must show a certificate of this CA.
-    pub client_ca: Option<PathBuf>,
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// Where subnets of new networks come from: `base` cut into pieces of prefix length `size`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddressPool {
-    pub base: String,
-    pub size: u8,
+pub(crate) struct AddressPool {
+    pub(crate) base: String,
+    pub(crate) size: u8,
 }
 
 /// A limit on a process; -1 is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ulimit {
-    pub name: String,
-    pub soft: i64,
-    pub hard: i64,
+pub(crate) struct Ulimit {
+    pub(crate) name: String,
+    pub(crate) soft: i64,
+    pub(crate) hard: i64,
 }
 
 /// Everything the engine was told, with defaults filled in.
 #[derive(Debug, Clone)]
-pub struct Config {
-    pub hosts: Vec<Host>,
-    pub data_root: PathBuf,
-    pub exec_root: PathBuf,
-    pub pidfile: PathBuf,
-    pub group: Option<String>,
-    pub debug: bool,
-    pub log_level: String,
-    pub labels: Vec<String>,
+pub(crate) struct Config {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) data_root: PathBuf,
+    pub(crate) exec_root: PathBuf,
+    pub(crate) pidfile: PathBuf,
+    pub(crate) group: Option<String>,
+    pub(crate) debug: bool,
+    pub(crate) log_level: String,
+    pub(crate) labels: Vec<String>,
     /// `None`: tcp sockets speak plainly, which was asked for in so many words.
-    pub tls: Option<Tls>,
-    pub bridge: Option<String>,
-    pub bip: Option<String>,
-    pub fixed_cidr: Option<String>,
-    pub icc: bool,
-    pub ip: IpAddr,
-    pub ip_forward: bool,
-    pub ip_masq: bool,
-    pub firewall: bool,
-    pub mtu: u32,
-    pub dns: Vec<String>,
-    pub dns_options: Vec<String>,
-    pub dns_search: Vec<String>,
-    pub host_gateway: Option<IpAddr>,
-    pub address_pools: Vec<AddressPool>,
-    pub registry_mirrors: Vec<String>,
-    pub insecure_registries: Vec<String>,
-    pub downloads: usize,
-    pub uploads: usize,
-    pub log_driver: String,
-    pub log_opts: BTreeMap<String, String>,
-    pub shm_size: u64,
-    pub ulimits: Vec<Ulimit>,
-    pub no_new_privileges: bool,
-    pub init: bool,
-    pub cgroup_parent: Option<String>,
-    pub ipc_mode: String,
-    pub cgroupns_mode: Option<String>,
-    pub oom_score_adjust: Option<i64>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) bridge: Option<String>,
+    pub(crate) bip: Option<String>,
+    pub(crate) fixed_cidr: Option<String>,
+    pub(crate) icc: bool,
+    pub(crate) ip: IpAddr,
+    pub(crate) ip_forward: bool,
+    pub(crate) ip_masq: bool,
+    pub(crate) firewall: bool,
+    pub(crate) mtu: u32,
+    pub(crate) dns: Vec<String>,
+    pub(crate) dns_options: Vec<String>,
+    pub(crate) dns_search: Vec<String>,
+    pub(crate) host_gateway: Option<IpAddr>,
+    pub(crate) address_pools: Vec<AddressPool>,
+    pub(crate) registry_mirrors: Vec<String>,
+    pub(crate) insecure_registries: Vec<String>,
+    pub(crate) downloads: usize,
+    pub(crate) uploads: usize,
+    pub(crate) log_driver: String,
+    pub(crate) log_opts: BTreeMap<String, String>,
+    pub(crate) shm_size: u64,
+    pub(crate) ulimits: Vec<Ulimit>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) init: bool,
+    pub(crate) cgroup_parent: Option<String>,
+    pub(crate) ipc_mode: String,
+    pub(crate) cgroupns_mode: Option<String>,
+    pub(crate) oom_score_adjust: Option<i64>,
     /// What was accepted without effect, for the log.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Config {

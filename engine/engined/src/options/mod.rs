@@ -21,7 +21,7 @@ const DEFAULT_FILE: &str = "/etc/docker/daemon.json";
 
 /// Why the engine does not start. The text is what the user sees.
 #[derive(Debug, thiserror::Error)]
-pub enum OptionsError {
+pub(crate) enum OptionsError {
     /// Help or version was asked for, or the command line is wrong; clap knows what to print.
     #[error(transparent)]
     Usage(#[from] clap::Error),
@@ -37,7 +37,7 @@ pub enum OptionsError {
 type Settings = BTreeMap<&'static str, Value>;
 
 /// Reads flags and file.
-pub fn load(args: Vec<std::ffi::OsString>) -> Result<Config, OptionsError> {
+pub(crate) fn load(args: Vec<std::ffi::OsString>) -> Result<Config, OptionsError> {
     let flags = flags::parse(args)?;
     let named = flags.config_file.is_some();
     let path = flags.config_file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
