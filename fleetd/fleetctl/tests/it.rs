@@ -1,0 +1,292 @@
+//! fleetctl's words and columns, against a real daemon on a real etcd; only the supervisor keeps
+//! account instead of processes. The daemon runs in a thread of the test.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use fleet_testbed::{Etcd, Supervisor, eventually};
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+const LIMIT: Duration = Duration::from_secs(20);
+const PLAIN: &str = "[Unit]\nDescription=sleeps\n\n[Service]\nExecStart=/bin/sleep infinity\n";
+
+struct World {
+    _etcd: Etcd,
+    supervisor: Supervisor,
+    dir: tempfile::TempDir,
+}
+
+/// What a run printed.
+#[derive(Debug, PartialEq)]
+struct Printed {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl World {
+    /// One machine; nothing where there is no etcd.
+    fn start() -> Option<Self> {
+        let etcd = Etcd::start()?;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let supervisor = Supervisor::start(&dir.path().join("units.sock"));
+        let mut args = vec!["fleetd".into(), "--etcd-servers".into(), etcd.endpoint().into()];
+        for setting in [
+            format!("machine_id={ID}"),
+            "public_ip=10.0.0.1".into(),
+            "metadata=zone=a,disk=ssd".into(),
+            format!("units_socket={}", path("units.sock")),
+            format!("units_directory={}", path("units")),
+            format!("listen={}", path("fleet.sock")),
+        ] {
+            args.extend(["--set".into(), setting.into()]);
+        }
+        std::thread::spawn(move || fleetd::run(args));
+        let world = Self { _etcd: etcd, supervisor, dir };
+        eventually("the machine is registered", LIMIT, || {
+            world.run(&["list-machines", "--no-legend"]).out.contains("10.0.0.1")
+        });
+        Some(world)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetctl"));
+        let endpoint = format!("unix://{}", self.dir.path().join("fleet.sock").display());
+        command.args(args).env("FLEETCTL_ENDPOINT", endpoint).current_dir(self.dir.path());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Printed {
+        printed(&mut self.command(args))
+    }
+
+    /// Runs what must succeed, and tells what it printed.
+    fn ok(&self, args: &[&str]) -> String {
+        let printed = self.run(args);
+        assert_eq!(printed.code, Some(0), "{args:?}: {printed:?}");
+        printed.out
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path
+    }
+}
+
+fn printed(command: &mut Command) -> Printed {
+    let output = command.output().expect("fleetctl runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Printed { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+fn alone(args: &[&str]) -> Printed {
+    printed(Command::new(env!("CARGO_BIN_EXE_fleetctl")).args(args))
+}
+
+#[test]
+fn every_way_to_ask_for_help_gives_the_same() {
+    let help = alone(&["help"]);
+    assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
+    for verb in ["cat", "destroy", "fd-forward", "journal", "list-machines", "list-unit-files", "why"] {
+        assert!(help.out.contains(&format!("  {verb} ")), "{verb} is missing in {}", help.out);
+    }
+    for args in [&["-h"][..], &["--help"], &[]] {
+        assert_eq!(alone(args), help, "{args:?}");
+    }
+    assert!(help.out.lines().all(|line| line.chars().count() <= 100), "{}", help.out);
+    assert_eq!(alone(&["nonsense"]).code, Some(2));
+    assert!(alone(&["version"]).out.starts_with("fleetctl version "));
+}
+
+#[test]
+fn nobody_there_is_told_with_what_to_do() {
+    let printed = alone(&["--endpoint", "unix:///nonexistent/fleet.sock", "list-units"]);
+    assert_eq!((printed.code, printed.out.as_str()), (Some(1), ""));
+    assert!(printed.err.starts_with("error: fleetd at unix:///nonexistent/fleet.sock does not answer: "));
+    assert!(printed.err.contains("\nhint: "), "{}", printed.err);
+    let printed = alone(&["--endpoint", "gopher://x", "list-units"]);
+    assert!(printed.err.contains("is not unix:///path, https://host:port"), "{}", printed.err);
+}
+
+#[test]
+fn a_units_life_in_fleets_words() {
+    let Some(world) = World::start() else { return };
+    world.write("a.service", PLAIN);
+    assert_eq!(world.ok(&["submit", "a.service"]), "Unit a.service inactive\n");
+    assert_eq!(world.ok(&["cat", "a"]), PLAIN);
+    assert_eq!(
+        world.ok(&["list-unit-files"]),
+        "UNIT\t\tHASH\tDSTATE\t\tSTATE\t\tTARGET\n\
+         a.service\t"
+            .to_owned()
+            + &world.ok(&["list-unit-files", "--no-legend", "--fields", "hash"]).trim_end()[..7]
+            + "\tinactive\tinactive\t-\n"
+    );
+    assert_eq!(world.ok(&["load", "a.service"]), "Unit a.service loaded on 01234567.../10.0.0.1\n");
+    assert!(world.supervisor.running().is_empty());
+    // Without a suffix it is a service; what is submitted needs no file.
+    std::fs::remove_file(world.dir.path().join("a.service")).expect("removes");
+    assert_eq!(world.ok(&["start", "a"]), "Unit a.service launched on 01234567.../10.0.0.1\n");
+    eventually("it runs", LIMIT, || world.ok(&["list-units", "--no-legend"]).contains("running"));
+    assert_eq!(
+        world.ok(&["list-units"]),
+        "UNIT\t\tMACHINE\t\t\tACTIVE\tSUB\n\
+         a.service\t01234567.../10.0.0.1\tactive\trunning\n"
+    );
+    let fields = ["list-units", "--full", "--no-legend", "--fields", "machine,load"];
+    assert_eq!(world.ok(&fields), format!("{ID}/10.0.0.1\tloaded\n"));
+    let why = world.ok(&["why", "a"]);
+    assert!(why.contains("a.service") || why.contains("0123"), "{why}");
+
+    let stopped = world.run(&["stop", "a"]);
+    assert_eq!(stopped.out, "Unit a.service loaded on 01234567.../10.0.0.1\n");
+    assert_eq!(stopped.err, "Successfully stopped units [a.service].\n");
+    eventually("it is stopped", LIMIT, || world.supervisor.running().is_empty());
+    assert_eq!(world.ok(&["start", "--no-block", "a"]), "Triggered unit a.service start\n");
+    let restarted = world.ok(&["restart", "a"]);
+    assert_eq!(
+        restarted,
+        "Unit a.service loaded on 01234567.../10.0.0.1\nUnit a.service launched on 01234567.../10.0.0.1\n"
+    );
+    assert_eq!(world.ok(&["unload", "a"]), "Unit a.service inactive\n");
+    let refused = world.run(&["stop", "a"]);
+    assert_eq!(refused.code, Some(1));
+    assert_eq!(refused.err, "Unable to stop unit a.service in state inactive\n");
+    assert_eq!(world.ok(&["destroy", "a"]), "Destroyed a.service\n");
+    assert_eq!(world.run(&["cat", "a"]).code, Some(1));
+    assert_eq!(world.ok(&["list-unit-files", "--no-legend"]), "");
+}
+
+#[test]
+fn lists_have_fleets_columns() {
+    let Some(world) = World::start() else { return };
+    assert_eq!(
+        world.ok(&["list-machines"]),
+        "MACHINE\t\tIP\t\tMETADATA\n01234567...\t10.0.0.1\tdisk=ssd,zone=a\n"
+    );
+    assert_eq!(world.ok(&["list-machines", "-l", "--no-legend", "--fields", "machine"]), format!("{ID}\n"));
+    let json: Vec<serde_json::Value> =
+        serde_json::from_str(&world.ok(&["list-machines", "--format", "json"])).expect("JSON");
+    assert_eq!(json[0]["id"], ID);
+    for list in ["list-machines", "list-units", "list-unit-files"] {
+        let refused = world.run(&[list, "--fields", "unit,nonsense"]);
+        let key = if list == "list-machines" { "unit" } else { "nonsense" };
+        assert_eq!(refused.code, Some(1));
+        let expected = format!("error: Invalid key in output format: \"{key}\"");
+        assert!(refused.err.starts_with(&expected), "{}", refused.err);
+    }
+    world.write("b.service", "[X-Fleet]\nGlobal=yes\n[Service]\nExecStart=/bin/sleep 9\n");
+    world.write("a.service", PLAIN);
+    assert_eq!(
+        world.ok(&["start", "b.service"]).lines().last(),
+        Some("Triggered global unit b.service start")
+    );
+    world.ok(&["submit", "a.service"]);
+    let files = world.run(&["list-unit-files", "--no-legend", "--fields", "unit,global,state,tmachine,desc"]);
+    assert_eq!(files.out, "a.service\tfalse\tinactive\t-\tsleeps\nb.service\ttrue\t-\t\tglobal\t-\n");
+    assert!(files.err.contains("deprecated"), "{}", files.err);
+    assert_eq!(world.ok(&["stop", "b"]), "Triggered global unit b.service stop\n");
+}
+
+#[test]
+fn mistakes_are_told_in_a_sentence() {
+    let Some(world) = World::start() else { return };
+    for verb in ["submit", "load", "start", "stop", "unload", "restart", "destroy"] {
+        let printed = world.run(&[verb]);
+        let expected = Printed { code: Some(0), out: String::new(), err: "No units given\n".into() };
+        assert_eq!(printed, expected, "{verb}");
+    }
+    let missing = world.run(&["start", "none.service"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.contains("unable to find Unit(none.service)"), "{}", missing.err);
+    for (text, part) in [
+        ("[X-Fleet]\nNonsense=1\n", "Nonsense"),
+        ("[X-Fleet]\nGlobal=true\nMachineOf=b.service\n", "Global"),
+        ("[X-Fleet]\nMachineMetadata=zone\n", "zone"),
+    ] {
+        world.write("bad.service", text);
+        for verb in ["submit", "verify"] {
+            let refused = world.run(&[verb, "bad.service"]);
+            assert_eq!(refused.code, Some(1), "{verb} {text}");
+            assert!(
+                refused.err.starts_with("error: bad.service: ") && refused.err.contains(part),
+                "{refused:?}"
+            );
+        }
+    }
+    // What cannot be placed is told, and why, instead of waiting without a word.
+    world.write("far.service", &format!("{PLAIN}\n[X-Fleet]\nMachineMetadata=zone=moon\n"));
+    let waits = world.run(&["start", "--wait", "3", "far.service"]);
+    assert_eq!(waits.code, Some(1), "{waits:?}");
+    assert!(waits.err.contains("zone=moon"), "{waits:?}");
+    assert!(world.ok(&["why", "far"]).contains("zone=moon"));
+    assert_eq!(world.run(&["start", "--block-attempts", "2", "far"]).code, Some(1));
+}
+
+#[test]
+fn files_and_what_is_stored_may_differ() {
+    let Some(world) = World::start() else { return };
+    world.write("a.service", PLAIN);
+    world.ok(&["start", "a.service"]);
+    world.write("a.service", "[Service]\nExecStart=/bin/sleep 7\n");
+    let differs = world.run(&["start", "a.service"]);
+    assert_eq!(differs.code, Some(0));
+    assert!(differs.err.contains("WARNING: Unit a.service in registry differs from local unit file"));
+    assert_eq!(world.ok(&["cat", "a"]), PLAIN);
+    let refused = world.run(&["submit", "--replace", "a.service"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(world.ok(&["cat", "a"]), PLAIN, "a refused replacement changes nothing");
+    assert_eq!(world.run(&["load", "--replace", "a.service"]).code, Some(1));
+    world.ok(&["start", "--replace", "a.service"]);
+    assert_eq!(world.ok(&["cat", "a"]), "[Service]\nExecStart=/bin/sleep 7\n");
+    eventually("the new content runs", LIMIT, || {
+        world.supervisor.text("a.service").is_some_and(|text| text.contains("sleep 7"))
+            && world.supervisor.running().contains("a.service")
+    });
+}
+
+#[test]
+fn templates_are_scaled() {
+    let Some(world) = World::start() else { return };
+    world.write("w@.service", "[Service]\nExecStart=/bin/sleep %i\n");
+    world.ok(&["submit", "w@.service"]);
+    world.ok(&["scale", "w@", "3"]);
+    let running = || world.supervisor.running().into_iter().collect::<Vec<_>>().join(" ");
+    eventually("three run", LIMIT, || running() == "w@1.service w@2.service w@3.service");
+    world.ok(&["scale", "w@", "1"]);
+    eventually("one runs", LIMIT, || running() == "w@1.service");
+    assert_eq!(world.ok(&["cat", "w@1"]), "[Service]\nExecStart=/bin/sleep %i\n");
+    let refused = world.run(&["start", "w@.service"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("cannot activate template"), "{refused:?}");
+    assert!(!world.ok(&["start", "w@7.service"]).is_empty(), "an instance is made of the stored template");
+}
+
+#[test]
+fn a_machine_is_drained_and_events_tell_of_it() {
+    let Some(world) = World::start() else { return };
+    let mut events = world.command(&["events", "-f"]).stdout(Stdio::piped()).spawn().expect("fleetctl runs");
+    let mut lines = BufReader::new(events.stdout.take().expect("a pipe")).lines();
+    // The stream begins when it is answered: until then, events are not seen.
+    let seen = std::thread::spawn(move || {
+        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(" state set a.service ")))
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    world.write("a.service", PLAIN);
+    world.ok(&["start", "a.service"]);
+    eventually("the event is told", LIMIT, || seen.is_finished());
+    assert!(seen.join().expect("no panic").is_some());
+    let _ = events.kill();
+    let _ = events.wait();
+
+    assert_eq!(world.ok(&["drain", "01234567..."]), format!("Machine {ID} drains\n"));
+    eventually("it runs nothing", LIMIT, || world.supervisor.running().is_empty());
+    assert!(world.ok(&["why", "a"]).contains("drain"));
+    world.ok(&["undrain", "0123"]);
+    eventually("it runs again", LIMIT, || !world.supervisor.running().is_empty());
+    assert_eq!(world.run(&["drain", "fff"]).code, Some(1));
+}
