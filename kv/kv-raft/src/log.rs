@@ -241,7 +241,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for index in start..end {
+        let next = self.cache().last.map_or(0, |id| id.index + 1);
+        for index in start..end.min(next) {
             let entry = self.entry(index)?;
             if let openraft::EntryPayload::Normal(proposal) = &entry.payload {
                 bytes += proposal.0.len();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use kv_api::{etcdserverpb::Member, internal::Batch};
 use kv_core::{State, View};
-use kv_store::Store;
+use kv_store::{Collected, Store};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::{
     Image, Replies, TypeConfig,
     entry::{decode, encode},
+    image,
     types::{LogId, Membership, Meta, Snapshot},
 };
 
@@ -107,16 +108,27 @@ impl Machine {
         Ok(more)
     }
 
-    fn snapshot(&self) -> Option<Snapshot> {
+    fn snapshot(&self) -> io::Result<Snapshot> {
         let live = self.live();
-        live.applied?;
         let meta = Meta { last_log_id: live.applied, last_membership: live.membership.clone() };
         let mut view = live.state.view().clone();
-        view.annotate([
-            (APPLIED, encode(&live.applied?).ok()?),
-            (MEMBERSHIP, encode(&live.membership).ok()?),
-        ]);
-        Some(Snapshot { meta, snapshot: Image::View(view) })
+        view.annotate([(MEMBERSHIP, encode(&live.membership)?)]);
+        if let Some(applied) = live.applied {
+            view.annotate([(APPLIED, encode(&applied)?)]);
+        }
+        Ok(Snapshot { meta, snapshot: Image::View(view) })
+    }
+
+    fn collect(&self, image: Image) -> io::Result<Collected> {
+        let view = match image {
+            Image::Collected(collected) => return Ok(collected),
+            Image::View(view) => view,
+        };
+        let mut incoming = self.0.store.begin()?;
+        for piece in image::pieces(&view)? {
+            incoming.add(image::pairs(piece?)?)?;
+        }
+        incoming.finish()
     }
 }
 
@@ -209,7 +221,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn install_snapshot(&mut self, _: &Meta, snapshot: Image) -> Result<(), io::Error> {
-        let Image::Collected(collected) = snapshot else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let collected = self.collect(snapshot)?;
         let _one_at_a_time = self.0.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut live = self.live();
         self.0.store.replace(collected)?;
@@ -219,7 +231,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(self.snapshot())
+        if self.live().applied.is_none() {
+            return Ok(None);
+        }
+        self.snapshot().map(Some)
     }
 }
 
@@ -227,6 +242,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     type SnapshotData = Image;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        self.snapshot().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.snapshot()
     }
 }

@@ -169,7 +169,7 @@ fn clusters_in_trouble_never_lie() {
     let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds: Vec<u64> = match from_env("KV_SEED") {
         Some(seed) => vec![seed],
-        None => (0..from_env("KV_SEEDS").unwrap_or(100)).collect(),
+        None => (0..from_env("KV_SEEDS").unwrap_or(40)).collect(),
     };
     let mut seen = 0;
     for seed in seeds {
