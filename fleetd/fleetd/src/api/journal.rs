@@ -47,11 +47,11 @@ impl Api {
         if query(request, "follow").pop().is_some_and(|value| value != "0" && value != "false") {
             words.push("-f".to_owned());
         }
-        self.from_its_machine(name, request, "journalctl", words, "-u").await
+        self.output_of_its_machine(name, request, "journalctl", words, "-u").await
     }
 
     pub(super) async fn status(&self, name: &str, request: &Request<Incoming>) -> Reply {
-        self.from_its_machine(
+        self.output_of_its_machine(
             name,
             request,
             "systemctl",
@@ -61,7 +61,7 @@ impl Api {
         .await
     }
 
-    async fn from_its_machine(
+    async fn output_of_its_machine(
         &self,
         name: &str,
         request: &Request<Incoming>,
@@ -78,7 +78,7 @@ impl Api {
         };
         let machine = match self.machine_to_ask(&snapshot, &unit, query(request, "machineID").pop()) {
             Ok(machine) => machine,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         if machine == self.machine {
             words.extend([before_unit.to_owned(), unit.to_string()]);
@@ -99,9 +99,9 @@ impl Api {
         snapshot: &Snapshot,
         unit: &UnitName,
         named: Option<String>,
-    ) -> Result<String, Reply> {
+    ) -> Result<String, Box<Reply>> {
         if !snapshot.units.contains_key(unit) {
-            return Err(error(StatusCode::NOT_FOUND, "unit does not exist"));
+            return Err(Box::new(error(StatusCode::NOT_FOUND, "unit does not exist")));
         }
         let runs_on: Vec<&str> = snapshot
             .states
@@ -119,7 +119,7 @@ impl Api {
         };
         chosen.ok_or_else(|| {
             let message = format!("unit {unit} is on no machine; `fleetctl why {unit}` tells why");
-            error(StatusCode::CONFLICT, &message)
+            Box::new(error(StatusCode::CONFLICT, &message))
         })
     }
 

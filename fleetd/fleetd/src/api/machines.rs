@@ -22,7 +22,7 @@ impl Api {
     async fn list_machines(&self, request: &Request<Incoming>) -> Reply {
         let token = match page_token(request, self.token_limit) {
             Ok(token) => token,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let snapshot = match self.registry.snapshot().await {
             Ok(snapshot) => snapshot,

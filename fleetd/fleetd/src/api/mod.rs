@@ -162,12 +162,12 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// The token of a listing: none, or exactly one that this server made.
-fn page_token(request: &Request<Incoming>, limit: u16) -> Result<fleet_api::PageToken, Reply> {
+fn page_token(request: &Request<Incoming>, limit: u16) -> Result<fleet_api::PageToken, Box<Reply>> {
     let tokens = query(request, "nextPageToken");
     match tokens.as_slice() {
         [] => Ok(fleet_api::PageToken::first(limit)),
         [token] => fleet_api::PageToken::decode(token, limit)
-            .map_err(|refused| error(StatusCode::BAD_REQUEST, &refused.to_string())),
-        _ => Err(error(StatusCode::BAD_REQUEST, "too many values for nextPageToken")),
+            .map_err(|refused| Box::new(error(StatusCode::BAD_REQUEST, &refused.to_string()))),
+        _ => Err(Box::new(error(StatusCode::BAD_REQUEST, "too many values for nextPageToken"))),
     }
 }

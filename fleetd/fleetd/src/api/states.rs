@@ -14,7 +14,7 @@ impl Api {
         }
         let token = match page_token(request, self.token_limit) {
             Ok(token) => token,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let of_unit = item.map(super::percent_decoded).or_else(|| query(request, "unitName").pop());
         let on_machine = query(request, "machineID").pop();

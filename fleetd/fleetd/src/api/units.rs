@@ -20,7 +20,7 @@ impl Api {
         }
         let token = match page_token(&request, self.token_limit) {
             Ok(token) => token,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         match self.registry.snapshot().await {
             Ok(snapshot) => {
