@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("images/ has no parent")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let progress = |text: &str| eprintln!("{text}");
-    let programs = programs::build(workspace, &progress)?;
+    let programs = programs::build(workspace, &[], &progress)?;
     let metal = std::env::args().nth(1).is_some_and(|flavor| flavor == "metal");
     let flavor = if metal { Flavor::Metal } else { Flavor::Vm };
     let release = build(&Options::for_workspace(workspace, &target, flavor, programs), &progress)?;

@@ -39,10 +39,18 @@ pub struct Programs {
 ///
 /// `CARGO_TARGET_DIR` is honoured. The flags differ from those of an ordinary build, and cargo keeps
 /// builds for an explicit target apart, so this does not throw anyone's other builds away.
-pub fn build(workspace: &Path, progress: crate::Progress<'_>) -> Result<Programs, ProgramsError> {
+///
+/// `also` names packages to build in the same breath: what they share with the image's programs is
+/// then built once, with the same features.
+pub fn build(
+    workspace: &Path,
+    also: &[&str],
+    progress: crate::Progress<'_>,
+) -> Result<Programs, ProgramsError> {
     let shim = workspace.join("engine/engine-shim/src/main.rs").exists();
     let mut packages = vec!["hostos-stage1", "hostbox"];
     packages.extend(shim.then_some("engine-shim"));
+    packages.extend(also);
     progress(&format!("building {} (static)", packages.join(", ")));
     cargo(workspace, &packages, progress)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);

@@ -27,8 +27,6 @@ pub(crate) struct Args {
 enum Name {
     /// `rmachine create` beside a bare boot of the same kernel
     Create,
-    /// The engine beside dockerd
-    Engine,
     /// The key-value store beside etcd
     Kv,
 }
@@ -40,7 +38,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             image::run(&image::Args::default())?;
             create::run(args.json)
         }
-        Name::Engine => program(&["engine-bench", "engined", "engine-shim"], args),
         Name::Kv => program(&["kv-bench", "kvd"], args),
     }
 }

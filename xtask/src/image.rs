@@ -48,10 +48,9 @@ pub(crate) fn build(args: &Args, progress: &mut Progress) -> Result<()> {
         FlavorArg::Metal => Flavor::Metal,
     };
     let tell = |what: &str| eprintln!("    {what}");
-    let built = progress.stage("programs of the image", || {
-        programs::build(&cargo::root(), &tell).context("could not build the programs of the image")
+    let built = progress.stage("programs", || {
+        programs::build(&cargo::root(), &["rmachine"], &tell).context("could not build the programs")
     })?;
-    progress.stage("rmachine", build_rmachine)?;
     let release = progress.stage("release", || {
         let options = Options::for_workspace(&cargo::root(), &cargo::target_dir(), flavor, built);
         images::build(&options, &tell).context("could not assemble the release")
@@ -69,11 +68,4 @@ pub(crate) fn build(args: &Args, progress: &mut Progress) -> Result<()> {
 /// Where [`build`] leaves `rmachine`.
 pub(crate) fn rmachine() -> PathBuf {
     cargo::target_dir().join(programs::TARGET).join("release/rmachine")
-}
-
-/// With the flags of the image's programs, so that the crates they share are built once.
-fn build_rmachine() -> Result<()> {
-    let words =
-        ["build", "--quiet", "--release", "--locked", "--target", programs::TARGET, "--package", "rmachine"];
-    cargo::run(cargo::cargo(words).env("RUSTFLAGS", "-C target-feature=+crt-static"))
 }

@@ -53,7 +53,8 @@ const LICENSES: &[&str] = &[
     "MPL-2.0",
     "OpenSSL",
     "Unicode-3.0",
-    "Unlicense", "WTFPL",
+    "Unlicense",
+    "WTFPL",
     "Zlib",
 ];
 
