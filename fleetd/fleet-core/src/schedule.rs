@@ -139,7 +139,9 @@ fn best_of<'a>(
     match unit.placement.strategy {
         Strategy::Spread => candidates.min_by_key(|id| (count(id), *id)),
         Strategy::Binpack => candidates.min_by_key(|id| (std::cmp::Reverse(count(id)), *id)),
-        Strategy::Resources => candidates.min_by_key(|id| (cluster.entry(cluster.by_id[*id]).share(), count(id), *id)),
+        Strategy::Resources => {
+            candidates.min_by_key(|id| (cluster.entry(cluster.by_id[*id]).share(), count(id), *id))
+        }
         Strategy::Random => candidates.min_by_key(|id| name_hash(&format!("{}{id}", unit.name))),
     }
     .cloned()
