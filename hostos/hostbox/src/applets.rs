@@ -14,6 +14,7 @@ const fn program(name: &'static str, run: fn(Vec<OsString>) -> ExitCode) -> Prog
 /// The daemons, their clients and the shell, sorted by name.
 const MAIN: &[Program] = &[
     program("bash", shell::run),
+    program("docker", engine_cli::run),
     program("engined", engined::run),
     program("etcd", kvd::run),
     program("etcdctl", kvctl::run),
