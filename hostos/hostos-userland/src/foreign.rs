@@ -119,7 +119,7 @@ fn find(args: Vec<OsString>) -> ExitCode {
 }
 
 fn xargs(args: Vec<OsString>) -> ExitCode {
-    with_text(&args, |args| findutils::xargs::xargs_main(args))
+    with_text(&args, findutils::xargs::xargs_main)
 }
 
 /// These two take text only.
