@@ -84,8 +84,15 @@ impl Lessor {
 
     fn left(&self, id: i64) -> Result<i64, ErrorKind> {
         let Some(lease) = self.node.view().lease(id).map_err(|_| ErrorKind::Corrupt)? else { return Ok(-1) };
-        let clockwork = self.lock();
-        let Some(running) = clockwork.running.get(&id) else { return Ok(lease.ttl) };
+        // A lease that was granted just now runs from when it is first seen.
+        let now = Instant::now();
+        let granted = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
+        let mut clockwork = self.lock();
+        let running = clockwork.running.entry(id).or_insert_with(|| Running {
+            ends: now + Duration::from_secs(granted.max(1) as u64),
+            ttl: lease.ttl,
+            checkpointed: now,
+        });
         let left = running.ends.saturating_duration_since(Instant::now());
         Ok(left.as_secs() as i64)
     }
