@@ -11,8 +11,8 @@ use crate::cargo;
 
 /// Areas, and the crates of other areas that each may use. An area may always use itself.
 const EDGES: &[(&str, &[&str])] = &[
-    ("machine", &["hostos-api", "hostos-config", "kv-discovery", "kv-client", "engine-client"]),
-    ("hostos", &[]),
+    ("machine", &["hostos-api", "hostos-config", "kv-discovery", "kv-client", "engine-client", "fleet-join"]),
+    ("hostos", &["fleet-join"]),
     ("engine", &[]),
     ("kv", &[]),
     ("fleetd", &["kv-client", "kv-api", "unit-file", "units-api"]),
