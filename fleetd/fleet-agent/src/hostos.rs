@@ -109,7 +109,7 @@ impl UnitManager for HostosManager {
         Ok(())
     }
 
-    async fn start(&mut self, name: &UnitName) -> Result<(), ManagerError> {
+    async fn start(&mut self, name: &UnitName, _fence: i64) -> Result<(), ManagerError> {
         let start = JobRequest { units: vec![name.to_string()], ..JobRequest::default() };
         self.ask(Method::Start(start), ANSWER_LIMIT).await.map(drop)
     }

@@ -6,8 +6,10 @@ mod hostos;
 mod ledger;
 mod manager;
 mod plan;
+mod systemd;
 
 pub use hostos::HostosManager;
 pub use ledger::{Ledger, LedgerError};
 pub use manager::{ManagerError, UnitManager, UnitStatus};
 pub use plan::{Loaded, Task, Wished, plan};
+pub use systemd::SystemdManager;

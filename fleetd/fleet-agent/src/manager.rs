@@ -51,8 +51,10 @@ pub trait UnitManager: Send {
     /// Stops a unit and removes its file; returns when it has stopped.
     fn unload(&mut self, name: &UnitName) -> impl Future<Output = Result<(), ManagerError>> + Send;
 
-    /// Asks for a start.
-    fn start(&mut self, name: &UnitName) -> impl Future<Output = Result<(), ManagerError>> + Send;
+    /// Asks for a start. `fence` grows whenever the unit comes to a machine: of two machines that run it,
+    /// the one with the lower fence has lost it and does not know yet. 0 for units that run everywhere.
+    fn start(&mut self, name: &UnitName, fence: i64)
+    -> impl Future<Output = Result<(), ManagerError>> + Send;
 
     /// Asks for a stop.
     fn stop(&mut self, name: &UnitName) -> impl Future<Output = Result<(), ManagerError>> + Send;

@@ -28,6 +28,12 @@ pub enum Key {
     Metadata(String, String),
     /// `setting/ID/drain`
     Drain(String),
+    /// `setting/ID/removed`
+    Removed(String),
+    /// `join/token/ROLE`
+    Token(String),
+    /// `join/member/ID`
+    Member(String),
 }
 
 impl Keys {
@@ -91,6 +97,12 @@ impl Keys {
         format!("{}setting/{machine}/", self.prefix)
     }
 
+    /// All machines that were let in.
+    #[must_use]
+    pub fn members(&self) -> String {
+        format!("{}join/member/", self.prefix)
+    }
+
     /// The election of the scheduler.
     #[must_use]
     pub fn scheduler(&self) -> String {
@@ -109,6 +121,9 @@ impl Keys {
             Key::State(machine, name) => format!("{prefix}state/{machine}/{name}"),
             Key::Metadata(id, key) => format!("{prefix}setting/{id}/metadata/{key}"),
             Key::Drain(id) => format!("{prefix}setting/{id}/drain"),
+            Key::Removed(id) => format!("{prefix}setting/{id}/removed"),
+            Key::Token(role) => format!("{prefix}join/token/{role}"),
+            Key::Member(id) => format!("{prefix}join/member/{id}"),
         }
     }
 
@@ -126,7 +141,13 @@ impl Keys {
             "state" => Key::State(pair()?.0.to_owned(), pair()?.1.parse().ok()?),
             "setting" => match pair()? {
                 (id, "drain") => Key::Drain(id.to_owned()),
+                (id, "removed") => Key::Removed(id.to_owned()),
                 (id, setting) => Key::Metadata(id.to_owned(), setting.strip_prefix("metadata/")?.to_owned()),
+            },
+            "join" => match pair()? {
+                ("token", role) => Key::Token(role.to_owned()),
+                ("member", id) => Key::Member(id.to_owned()),
+                _ => return None,
             },
             _ => return None,
         })
@@ -149,6 +170,9 @@ mod tests {
             Key::State("m1".into(), name),
             Key::Metadata("m1".into(), "region".into()),
             Key::Drain("m1".into()),
+            Key::Removed("m1".into()),
+            Key::Token("worker".into()),
+            Key::Member("m1".into()),
         ] {
             assert_eq!(keys.parse(keys.text(&key).as_bytes()), Some(key));
         }

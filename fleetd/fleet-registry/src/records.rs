@@ -21,6 +21,24 @@ pub struct Assignment {
     pub options: UnitOptions,
     /// `loaded` or `launched`.
     pub target: TargetState,
+    /// The machine that had it before and lived when it was taken from it: the unit does not start here
+    /// while it is still told of there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+impl Assignment {
+    /// Of a unit that no other machine has to let go of.
+    #[must_use]
+    pub fn new(options: UnitOptions, target: TargetState) -> Self {
+        Self { options, target, from: None }
+    }
+
+    /// Does it say the same to the machine, wherever the unit came from?
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.options == other.options && self.target == other.target
+    }
 }
 
 /// What a machine says of itself.
@@ -39,6 +57,8 @@ pub struct MachineRecord {
     pub milli_cpus: u64,
     /// Where its API is served to other machines, `https://host:port`; empty when it is not.
     pub api: String,
+    /// It holds the authority's key and signs.
+    pub signs: bool,
 }
 
 /// What a unit is on a machine.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use fleet_unit::{Placement, TargetState, UnitName};
 use kv_client::{Client, KeyValue, LeaseKeeper, Txn, compare, op};
 
-use crate::{Assignment, Key, Keys, MachineRecord, StateRecord, StoredUnit};
+use crate::store::Store;
+use crate::{Assignment, Key, Keys, MachineRecord, Operations, StateRecord, StoredUnit};
 
 /// Why the registry could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum RegistryError {
     /// The scheduler's lead was taken by another.
     #[error("this scheduler no longer leads")]
     Deposed,
+    /// The machine was removed.
+    #[error("this machine was removed from the cluster; join it again with a token")]
+    Removed,
 }
 
 /// What became of a unit that was put.
@@ -72,6 +76,8 @@ pub struct Desired {
     pub metadata: BTreeMap<String, String>,
     /// It is being drained.
     pub draining: bool,
+    /// It was removed from the cluster and is to run nothing.
+    pub removed: bool,
 }
 
 impl Snapshot {
@@ -85,7 +91,7 @@ impl Snapshot {
 /// A handle to a cluster's registry. Clones share their connections.
 #[derive(Clone)]
 pub struct Registry {
-    pub(crate) client: Client,
+    pub(crate) client: Store,
     pub(crate) keys: Keys,
 }
 
@@ -96,13 +102,19 @@ impl Registry {
     /// The registry below a prefix of a store.
     #[must_use]
     pub fn new(client: Client, prefix: &str) -> Self {
-        Self { client, keys: Keys::new(prefix) }
+        Self { client: Store::new(client), keys: Keys::new(prefix) }
     }
 
     /// The names of its keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// What was asked of the store so far.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operations> {
+        self.client.operations()
     }
 
     /// Reads everything at one revision.
@@ -127,7 +139,7 @@ impl Registry {
                 }
                 Key::Drain(id) => drop(snapshot.draining.insert(id)),
                 Key::Metadata(id, key) => overrides.push((id, key, text(&pair))),
-                Key::Global(_) => {}
+                Key::Global(_) | Key::Removed(_) | Key::Token(_) | Key::Member(_) => {}
             }
         }
         for (id, key, value) in overrides {
@@ -222,7 +234,7 @@ impl Registry {
     /// Says that a machine is there, as long as its lease lives.
     ///
     /// # Errors
-    /// The store does not answer, or the lease is gone.
+    /// The store does not answer, the lease is gone, or the machine was removed.
     pub async fn register_machine(
         &self,
         id: &str,
@@ -230,8 +242,10 @@ impl Registry {
         lease: &LeaseKeeper,
     ) -> Result<(), RegistryError> {
         let key = self.keys.text(&Key::Machine(id.to_owned()));
-        self.client.put_leased(key, json(record), lease.id()).await?;
-        Ok(())
+        let removed = self.keys.text(&Key::Removed(id.to_owned()));
+        let put = op::put_leased(key, json(record), lease.id());
+        let txn = Txn::new().when([compare::absent(removed)]).then([put]);
+        if self.client.txn(txn).await?.succeeded { Ok(()) } else { Err(RegistryError::Removed) }
     }
 
     /// Publishes states of a machine's units, and withdraws those that are nothing, in as few writes as
@@ -278,11 +292,39 @@ impl Registry {
     pub async fn set_draining(&self, id: &str, draining: bool) -> Result<(), RegistryError> {
         let key = self.keys.text(&Key::Drain(id.to_owned()));
         if draining {
-            self.client.put(key, "draining").await?;
+            self.client.put(key, "draining".to_owned()).await?;
         } else {
             self.client.delete(key).await?;
         }
         Ok(())
+    }
+
+    /// Does a machine still tell of this unit? It does until the unit has stopped there and its file is
+    /// gone, or until the machine's lease has run out.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn is_told_of(&self, machine: &str, name: &UnitName) -> Result<bool, RegistryError> {
+        let key = self.keys.text(&Key::State(machine.to_owned(), name.clone()));
+        Ok(self.client.get(key).await?.is_some())
+    }
+
+    /// What is scheduled on a machine now, each with the revision that it came or changed with.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn scheduled_on(
+        &self,
+        machine: &str,
+    ) -> Result<BTreeMap<UnitName, (i64, Assignment)>, RegistryError> {
+        let answer = self.client.get_prefix(self.keys.schedule_of(machine)).await?;
+        let mut scheduled = BTreeMap::new();
+        for pair in answer.kvs {
+            if let (Some(Key::Schedule(_, name)), Some(it)) = (self.keys.parse(&pair.key), read(&pair)) {
+                scheduled.insert(name, (pair.mod_revision, it));
+            }
+        }
+        Ok(scheduled)
     }
 
     /// What one machine is to know, at one revision.
@@ -304,6 +346,7 @@ impl Registry {
                 Some(Key::Global(name)) => drop(read(&pair).map(|it| desired.global.insert(name, it))),
                 Some(Key::Metadata(_, key)) => drop(desired.metadata.insert(key, text(&pair))),
                 Some(Key::Drain(_)) => desired.draining = true,
+                Some(Key::Removed(_)) => desired.removed = true,
                 _ => {}
             }
         }
@@ -315,7 +358,7 @@ impl Registry {
 fn global_assignment(name: &UnitName, unit: &StoredUnit) -> Option<Assignment> {
     let is_global = Placement::of(name, &unit.options).is_ok_and(|placement| placement.global);
     (is_global && !name.is_template() && unit.target != TargetState::Inactive)
-        .then(|| Assignment { options: unit.options.clone(), target: unit.target })
+        .then(|| Assignment::new(unit.options.clone(), unit.target))
 }
 
 /// Metadata set at run time goes before what is configured; an empty value removes it.

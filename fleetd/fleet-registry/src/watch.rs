@@ -23,6 +23,8 @@ pub enum Change {
     Metadata(String, String, Option<String>),
     /// A machine is drained or not.
     Drain(String, bool),
+    /// A machine was removed from the cluster, or let in again.
+    Removed(String, bool),
 }
 
 /// Changes of one or more whole revisions.
@@ -111,5 +113,7 @@ fn change(keys: &Keys, event: Event) -> Option<Change> {
         Key::State(machine, name) => Change::State(machine, name, value.and_then(read)),
         Key::Metadata(id, key) => Change::Metadata(id, key, value.map(text)),
         Key::Drain(id) => Change::Drain(id, !gone),
+        Key::Removed(id) => Change::Removed(id, !gone),
+        Key::Token(_) | Key::Member(_) => return None,
     })
 }

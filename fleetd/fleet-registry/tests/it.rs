@@ -131,8 +131,7 @@ async fn a_machine_and_its_states_go_with_its_lease() -> Result<(), RegistryErro
 async fn a_deposed_scheduler_writes_nothing() -> Result<(), RegistryError> {
     let Some((etcd, registry)) = store().await else { return Ok(()) };
     let a = name("a.service");
-    let assignment =
-        Assignment { options: UnitOptions::parse(PLAIN).expect("parses"), target: TargetState::Launched };
+    let assignment = Assignment::new(UnitOptions::parse(PLAIN).expect("parses"), TargetState::Launched);
     let to = |machine: &str| Some((machine.to_owned(), assignment.clone()));
     let first = registry.lead("first", Duration::from_secs(30)).await?;
     registry.apply_moves(&[Move { unit: a.clone(), from: None, to: to("m1") }], &first).await?;

@@ -45,8 +45,12 @@ impl Fleet {
 
     /// Another connection to the store.
     pub(crate) fn connect(&self) -> Result<Registry> {
-        let mut config = kv_client::Config::new(self.endpoints.clone());
-        config.request_timeout = Duration::from_secs(10);
+        Self::connect_to(&self.endpoints, Duration::from_secs(10))
+    }
+
+    pub(crate) fn connect_to(endpoints: &[String], limit: Duration) -> Result<Registry> {
+        let mut config = kv_client::Config::new(endpoints.to_vec());
+        config.request_timeout = limit;
         let client = kv_client::Client::new(config).context("could not use the endpoints")?;
         Ok(Registry::new(client, DEFAULT_PREFIX))
     }
@@ -56,7 +60,12 @@ impl Fleet {
         if number.is_multiple_of(PER_CONNECTION) {
             self.connections.push(self.connect()?);
         }
-        let registry = self.connections[number / PER_CONNECTION].clone();
+        self.add_machine_on(self.connections[number / PER_CONNECTION].clone())
+    }
+
+    /// A machine with its own way to the store.
+    pub(crate) fn add_machine_on(&mut self, registry: Registry) -> Result<()> {
+        let number = self.machines.len();
         let id = format!("sim-{number:05}");
         let (record_in, record) = watch::channel(MachineRecord::default());
         self.records.push(record_in);
@@ -88,10 +97,15 @@ impl Fleet {
 
     /// A scheduler of its own connection, that leads when no other does.
     pub(crate) fn scheduler(&self, name: &str) -> Result<JoinSet<()>> {
+        Ok(self.scheduler_on(name, self.connect()?))
+    }
+
+    /// The same with its own way to the store.
+    pub(crate) fn scheduler_on(&self, name: &str, registry: Registry) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let interval = Duration::from_secs(2);
-        tasks.spawn(schedule(self.connect()?, name.to_owned(), interval, TTL, Arc::new(Metrics::default())));
-        Ok(tasks)
+        tasks.spawn(schedule(registry, name.to_owned(), interval, TTL, Arc::new(Metrics::default())));
+        tasks
     }
 }
 

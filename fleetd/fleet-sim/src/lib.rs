@@ -2,12 +2,16 @@
 //! managers keep account instead of processes. What is measured is scheduler, store and agents
 //! together, as the [`Figures`] say.
 //!
-//! It starts no store: give it one that is empty, for it writes below fleet's usual prefix.
+//! The store is one that it starts itself (`--start kvd`), or one that is there and empty: it writes
+//! below fleet's usual prefix.
 
 mod alone;
+mod chaos;
 mod fleet;
 mod manager;
+mod proxy;
 mod scenario;
+mod store;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -15,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 pub use alone::placements_per_second;
+pub use chaos::{Chaos, Survived};
 pub use scenario::{Figures, simulate};
 
 /// Measure a fleet of simulated machines
@@ -24,6 +29,12 @@ pub struct Options {
     /// Endpoints of an empty key-value store, separated by commas
     #[arg(long, value_name = "URLS", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
     pub etcd_servers: Vec<String>,
+    /// Start a store of three members of this program (kvd or etcd) for the run
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "etcd_servers")]
+    pub start: Option<std::path::PathBuf>,
+    /// Where that store keeps its data; a temporary directory by default
+    #[arg(long, value_name = "DIR", requires = "start")]
+    pub data: Option<std::path::PathBuf>,
     /// How many machines
     #[arg(long, default_value = "1000", value_name = "N")]
     pub machines: usize,
@@ -67,5 +78,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 
 fn start(options: &Options) -> anyhow::Result<Figures> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(simulate(options))
+    let Some(program) = &options.start else { return runtime.block_on(simulate(options)) };
+    let store = store::Store::start(program, options.data.as_deref())?;
+    let options = Options { etcd_servers: store.endpoints().to_vec(), ..options.clone() };
+    runtime.block_on(simulate(&options))
 }

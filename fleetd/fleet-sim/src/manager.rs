@@ -14,12 +14,34 @@ use tokio::sync::Notify;
 pub(crate) struct Account {
     running: Mutex<BTreeMap<UnitName, usize>>,
     doubles: AtomicUsize,
+    /// The highest fence that each unit was started with, and how often a lower one came after it.
+    fences: Mutex<BTreeMap<UnitName, i64>>,
+    stale: AtomicUsize,
 }
 
 impl Account {
     /// How often a unit was started that ran elsewhere.
     pub(crate) fn doubles(&self) -> usize {
         self.doubles.load(Ordering::Relaxed)
+    }
+
+    /// How often a unit was started by a machine that had lost it already.
+    pub(crate) fn stale_starts(&self) -> usize {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// On how many machines a unit runs.
+    pub(crate) fn runs_on(&self, name: &UnitName) -> usize {
+        self.running.lock().expect("no holder of this lock panics").get(name).copied().unwrap_or(0)
+    }
+
+    fn told_to_start(&self, name: &UnitName, fence: i64) {
+        let mut fences = self.fences.lock().expect("no holder of this lock panics");
+        let highest = fences.entry(name.clone()).or_insert(fence);
+        if fence < *highest {
+            self.stale.fetch_add(1, Ordering::Relaxed);
+        }
+        *highest = fence.max(*highest);
     }
 
     fn started(&self, name: &UnitName) {
@@ -89,7 +111,8 @@ impl UnitManager for SimManager {
         Ok(())
     }
 
-    async fn start(&mut self, name: &UnitName) -> Result<(), ManagerError> {
+    async fn start(&mut self, name: &UnitName, fence: i64) -> Result<(), ManagerError> {
+        self.account.told_to_start(name, fence);
         self.set(name, "activating");
         let delay = self.start_delay();
         let (account, changed) = (Arc::clone(&self.account), Arc::clone(&self.changed));

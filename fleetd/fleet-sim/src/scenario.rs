@@ -24,6 +24,8 @@ pub struct Figures {
     pub placements_per_s: f64,
     /// From the first submission until the store says of every unit that it runs.
     pub all_running_s: f64,
+    /// The same until 10, 50, 90 and 99 of 100 units run: the curve.
+    pub running_s: [f64; 4],
     /// One unit in the full fleet, from submission to running: 99 of 100 are faster.
     pub p99_ms: f64,
     /// A tenth of the machines lost at once: from the loss (leases have still to run out) until every
@@ -45,6 +47,8 @@ impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "scheduler alone       {:>10.0} placements/s", self.placements_per_s)?;
         writeln!(f, "all units running     {:>10.2} s", self.all_running_s)?;
+        let [p10, p50, p90, p99] = self.running_s;
+        writeln!(f, "  10/50/90/99 % of them  {p10:>6.2} {p50:>6.2} {p90:>6.2} {p99:>6.2} s")?;
         writeln!(f, "one unit, p99         {:>10.0} ms", self.p99_ms)?;
         writeln!(f, "a tenth lost          {:>10.2} s", self.storm_s)?;
         writeln!(f, "leader lost           {:>10.2} s", self.leader_loss_s)
@@ -68,10 +72,7 @@ pub async fn simulate(options: &Options) -> Result<Figures> {
     }
     observer.until("all machines are registered", LIMIT, |seen| seen.machines == options.machines).await?;
 
-    let began = Instant::now();
-    submit(&registry, &units("unit", total)).await?;
-    observer.until("all units run", LIMIT, |seen| seen.count() == total).await?;
-    let all_running_s = began.elapsed().as_secs_f64();
+    let (all_running_s, running_s) = fill(&registry, &mut observer, total).await?;
 
     let p99_ms = one_by_one(&registry, &mut observer, options.single).await?;
     let total = total + options.single;
@@ -82,7 +83,7 @@ pub async fn simulate(options: &Options) -> Result<Figures> {
         "{} units were started while they ran elsewhere",
         fleet.account.doubles()
     );
-    Ok(Figures { placements_per_s, all_running_s, p99_ms, storm_s, leader_loss_s })
+    Ok(Figures { placements_per_s, all_running_s, running_s, p99_ms, storm_s, leader_loss_s })
 }
 
 fn units(name: &str, count: usize) -> Vec<UnitName> {
@@ -106,6 +107,25 @@ async fn submit(registry: &Registry, names: &[UnitName]) -> Result<()> {
         done?.context("could not submit")?;
     }
     Ok(())
+}
+
+/// Submits all units at once; tells when all run, and when these parts of them did.
+async fn fill(registry: &Registry, observer: &mut Observer, total: usize) -> Result<(f64, [f64; 4])> {
+    let began = Instant::now();
+    let submitting = {
+        let (registry, names) = (registry.clone(), units("unit", total));
+        tokio::spawn(async move { submit(&registry, &names).await })
+    };
+    let mut curve = [0.0; 4];
+    for (at, percent) in curve.iter_mut().zip([10, 50, 90, 99]) {
+        let count = (total * percent).div_ceil(100);
+        observer.until("a part of the units runs", LIMIT, |seen| seen.count() >= count).await?;
+        *at = began.elapsed().as_secs_f64();
+    }
+    observer.until("all units run", LIMIT, |seen| seen.count() == total).await?;
+    let all = began.elapsed().as_secs_f64();
+    submitting.await.context("could not submit")??;
+    Ok((all, curve))
 }
 
 async fn one_by_one(registry: &Registry, observer: &mut Observer, count: usize) -> Result<f64> {

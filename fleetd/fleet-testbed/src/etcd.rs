@@ -20,11 +20,20 @@ impl Etcd {
     /// When it does not serve within 30 s.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_at("127.0.0.1", &[])
+    }
+
+    /// The same at another address, its command behind these words (`ip netns exec NAME`).
+    ///
+    /// # Panics
+    /// When it does not serve within 30 s.
+    #[must_use]
+    pub fn start_at(address: &str, behind: &[String]) -> Option<Self> {
         let data = tempfile::tempdir().expect("a temporary directory");
         let (port, peer_port) = (free_port(), free_port());
-        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+        let (client, peer) = (format!("http://{address}:{port}"), format!("http://{address}:{peer_port}"));
         let log = std::fs::File::create(data.path().join("log")).expect("a file");
-        let child = Command::new("etcd")
+        let child = crate::command_behind(behind, "etcd")
             .args(["--name", "one", "--data-dir"])
             .arg(data.path().join("data"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -39,7 +48,8 @@ impl Etcd {
         };
         let etcd = Self { child, data, endpoint: client };
         eventually("etcd serves", Duration::from_secs(30), || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            std::fs::read_to_string(etcd.log())
+                .is_ok_and(|log| log.contains("ready to serve client requests"))
         });
         Some(etcd)
     }

@@ -6,14 +6,25 @@
 
 mod etcd;
 mod http;
+mod network;
 mod supervisor;
 
 pub use etcd::Etcd;
 pub use http::{Answer, call, exchange};
+pub use network::Network;
 pub use supervisor::{Deed, Supervisor, What};
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
+
+/// A command that runs a program, behind these words if there are any.
+#[must_use]
+pub fn command_behind(behind: &[String], program: &str) -> std::process::Command {
+    let mut words = behind.iter().map(String::as_str).chain([program]);
+    let mut command = std::process::Command::new(words.next().expect("the program is one"));
+    command.args(words);
+    command
+}
 
 /// A port of the loopback that was free just now.
 #[must_use]

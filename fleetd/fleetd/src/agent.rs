@@ -24,6 +24,10 @@ use crate::metrics::Metrics;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Changes of state that come close together are published together.
 const GATHER: Duration = Duration::from_millis(50);
+/// What the store said of our units is not relied upon longer than this when something starts.
+const FRESH: Duration = Duration::from_secs(1);
+/// How often it is looked whether another machine has let go of a unit.
+const LET_GO: Duration = Duration::from_millis(300);
 /// Everything is looked at again although nothing was told.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -78,9 +82,9 @@ impl<M: UnitManager> Agent<M> {
         ];
         let mut session = Session { desired, watches, published: BTreeMap::new(), published_under: 0 };
         loop {
-            self.carry_out(&session.desired).await;
+            let waits = self.carry_out(&session.desired).await?;
             self.publish(&mut session).await?;
-            let look_again = Instant::now() + LOOK_AGAIN;
+            let look_again = Instant::now() + if waits { LET_GO } else { LOOK_AGAIN };
             let [schedule, globals, settings] = &mut session.watches;
             let changes = tokio::select! {
                 changes = schedule.next() => changes?.changes,
@@ -98,24 +102,47 @@ impl<M: UnitManager> Agent<M> {
         }
     }
 
-    /// Brings the machine's units to what is desired; what fails is tried again at the next look.
-    async fn carry_out(&mut self, desired: &Desired) {
+    /// Brings the machine's units to what is desired; what fails is tried again at the next look. Tells
+    /// whether a unit waits for another machine to let go of it.
+    async fn carry_out(&mut self, desired: &Desired) -> Result<bool, RegistryError> {
         let contents = self.wished(desired);
         let wished: BTreeMap<UnitName, Wished> = contents
             .iter()
             .map(|(name, it)| (name.clone(), Wished { hash: it.options.hash(), target: it.target }))
             .collect();
+        let mut owned = Owned::default();
+        let mut waits = false;
         for task in plan(&wished, self.ledger.units()) {
-            let done = self.carry_out_one(&task, &contents).await;
+            let fence = match &task {
+                Task::Start(name) if desired.scheduled.contains_key(name) => {
+                    // What we were told may be old by now: this machine may have stood still.
+                    let Some((fence, from)) = owned.fence(&self.registry, &self.machine, name).await? else {
+                        continue;
+                    };
+                    if let Some(from) = from
+                        && self.registry.is_told_of(&from, name).await?
+                    {
+                        waits = true;
+                        continue;
+                    }
+                    fence
+                }
+                _ => 0,
+            };
+            let done = self.carry_out_one(&task, fence, &contents).await;
             self.metrics.agent_task(done.is_ok());
             if let Err(error) = done {
                 tracing::warn!(machine = %self.machine, ?task, error = %format!("{error:#}"), "unit task failed");
             }
         }
+        Ok(waits)
     }
 
     /// The units to have: the scheduled ones, and the global ones that this machine will do for.
     fn wished<'a>(&self, desired: &'a Desired) -> BTreeMap<UnitName, &'a Assignment> {
+        if desired.removed {
+            return BTreeMap::new();
+        }
         let mut wished: BTreeMap<UnitName, &Assignment> =
             desired.scheduled.iter().map(|(name, it)| (name.clone(), it)).collect();
         let mut metadata = self.record.borrow().metadata.clone();
@@ -142,6 +169,7 @@ impl<M: UnitManager> Agent<M> {
     async fn carry_out_one(
         &mut self,
         task: &Task,
+        fence: i64,
         contents: &BTreeMap<UnitName, &Assignment>,
     ) -> anyhow::Result<()> {
         match task {
@@ -160,7 +188,7 @@ impl<M: UnitManager> Agent<M> {
             }
             Task::Start(name) => {
                 self.note_launched(name, true)?;
-                match self.manager.start(name).await {
+                match self.manager.start(name, fence).await {
                     Ok(()) => {}
                     // It was told to start; that it cannot shows in its state.
                     Err(ManagerError::Refused(reason)) => {
@@ -173,7 +201,7 @@ impl<M: UnitManager> Agent<M> {
                 }
             }
         }
-        tracing::info!(machine = %self.machine, ?task, "unit task done");
+        tracing::info!(machine = %self.machine, ?task, fence, "unit task done");
         Ok(())
     }
 
@@ -229,6 +257,32 @@ impl<M: UnitManager> Agent<M> {
     }
 }
 
+/// What the store says that the machine owns, asked just before it starts something.
+#[derive(Default)]
+struct Owned {
+    asked: Option<Instant>,
+    launched: BTreeMap<UnitName, (i64, Option<String>)>,
+}
+
+impl Owned {
+    /// The fence of a unit that is to run here, and the machine that it comes from; nothing when it is not
+    /// to run here any more.
+    async fn fence(
+        &mut self,
+        registry: &Registry,
+        machine: &str,
+        name: &UnitName,
+    ) -> Result<Option<(i64, Option<String>)>, RegistryError> {
+        if self.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
+            self.asked = Some(Instant::now());
+            let scheduled = registry.scheduled_on(machine).await?.into_iter();
+            let launched = scheduled.filter(|(_, (_, it))| it.target == TargetState::Launched);
+            self.launched = launched.map(|(name, (revision, it))| (name, (revision, it.from))).collect();
+        }
+        Ok(self.launched.get(name).cloned())
+    }
+}
+
 fn learn(desired: &mut Desired, change: Change) {
     match change {
         Change::Schedule(_, name, Some(it)) => drop(desired.scheduled.insert(name, it)),
@@ -238,6 +292,7 @@ fn learn(desired: &mut Desired, change: Change) {
         Change::Metadata(_, key, Some(value)) => drop(desired.metadata.insert(key, value)),
         Change::Metadata(_, key, None) => drop(desired.metadata.remove(&key)),
         Change::Drain(_, draining) => desired.draining = draining,
+        Change::Removed(_, removed) => desired.removed = removed,
         Change::Unit(..) | Change::Machine(..) | Change::State(..) => {}
     }
 }

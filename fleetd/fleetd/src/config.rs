@@ -54,10 +54,31 @@ pub struct Config {
     pub listen: Vec<String>,
     /// Files of the API's TLS identity, needed for `IP:PORT`: CA of the clients, certificate, key.
     pub tls: [Option<PathBuf>; 3],
+    /// The authority's key, on machines that let others in.
+    pub authority_key: Option<PathBuf>,
+    /// How long the certificates are valid that this machine signs.
+    pub member_life: Duration,
+    /// Which manager runs the units: the host's own supervisor, or systemd.
+    pub unit_manager: UnitManagerKind,
+    /// systemd's instance of this user, instead of the system's.
+    pub systemd_user: bool,
     /// The supervisor's control socket.
     pub units_socket: PathBuf,
     /// The machine's id; read from /etc/machine-id when empty.
     pub machine_id: String,
+    /// What was read over, to be told once there is a log.
+    pub warnings: Vec<String>,
+}
+
+/// Who runs the units of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitManagerKind {
+    /// The host's own supervisor where its socket is, else systemd.
+    Auto,
+    /// The host's own supervisor.
+    Hostos,
+    /// systemd, over D-Bus.
+    Systemd,
 }
 
 /// Why a configuration is refused.
@@ -113,8 +134,13 @@ impl Default for Config {
             disable_engine: false,
             listen: vec!["/run/fleet.sock".into()],
             tls: [None, None, None],
+            authority_key: None,
+            member_life: Duration::from_secs(90 * 24 * 3600),
+            unit_manager: UnitManagerKind::Auto,
+            systemd_user: false,
             units_socket: "/run/units.sock".into(),
             machine_id: String::new(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -132,7 +158,7 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && cli.config.is_none() => {}
             Err(source) => return Err(ConfigError::Read { path, source }),
         }
-        for key in KEYS {
+        for key in ALL_KEYS {
             let variable = format!("FLEET_{}", key.to_uppercase());
             if let Some(value) = env(&variable) {
                 config
@@ -164,7 +190,13 @@ impl Config {
             let (key, value) = line
                 .split_once('=')
                 .ok_or_else(|| ConfigError::Syntax { origin: origin.clone(), text: line.to_owned() })?;
-            self.assign(key.trim(), value).map_err(|reason| ConfigError::Value { origin, reason })?;
+            if let Err(reason) = self.assign(key.trim(), value) {
+                // As fleet does: an old daemon lives with a newer one's file.
+                if ALL_KEYS.contains(&key.trim()) {
+                    return Err(ConfigError::Value { origin, reason });
+                }
+                self.warnings.push(format!("{origin}: {reason}; the line is ignored"));
+            }
         }
         Ok(())
     }
@@ -198,14 +230,29 @@ impl Config {
                     "{key}: passwords are not sent to the store; use etcd_certfile and etcd_keyfile"
                 ));
             }
-            "enable_grpc" | "systemd_user" if parse::<bool>(key, value)? => {
+            "enable_grpc" if parse::<bool>(key, value)? => {
                 return Err(format!("{key} is not supported; remove the line"));
             }
+            "systemd_user" => {
+                self.systemd_user = parse(key, value)?;
+                if self.systemd_user {
+                    self.unit_manager = UnitManagerKind::Systemd;
+                }
+            }
+            "unit_manager" => {
+                self.unit_manager = match value {
+                    "auto" => UnitManagerKind::Auto,
+                    "hostos" => UnitManagerKind::Hostos,
+                    "systemd" => UnitManagerKind::Systemd,
+                    _ => return Err(format!("unit_manager: `{value}` is not auto, hostos or systemd")),
+                };
+            }
+            "authority_key_file" => self.authority_key = path(value),
+            "member_life" => self.member_life = duration(key, value)?.max(Duration::from_secs(10)),
             // Fleet's keys that change nothing here: agents always talk to the store, by watches.
             "etcd_username"
             | "etcd_password"
             | "enable_grpc"
-            | "systemd_user"
             | "disable_watches"
             | "verify_units"
             | "authorized_keys_file" => {}
@@ -231,8 +278,8 @@ impl Config {
     }
 }
 
-/// The keys that may come from the environment.
-const KEYS: [&str; 24] = [
+/// Every key there is; each may come from the environment as `FLEET_KEY`.
+const ALL_KEYS: [&str; 30] = [
     "verbosity",
     "etcd_servers",
     "etcd_cafile",
@@ -252,11 +299,17 @@ const KEYS: [&str; 24] = [
     "enable_grpc",
     "disable_engine",
     "disable_watches",
+    "verify_units",
+    "authorized_keys_file",
     "listen",
     "tls_ca_file",
     "tls_cert_file",
     "tls_key_file",
+    "authority_key_file",
+    "member_life",
+    "unit_manager",
     "units_socket",
+    "machine_id",
 ];
 
 fn unquote(value: &str) -> &str {
@@ -285,6 +338,7 @@ fn duration(key: &str, value: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "d" => 24.0 * 3600.0,
         _ => return Err(format!("{key}: `{value}` is no duration; use for example 30s")),
     };
     let seconds = number.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
@@ -333,12 +387,25 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_of_the_file_is_warned_of_and_one_of_a_flag_refused() {
+        let config = load("publicip=x\npublic_ip=10.0.0.1\n", &[], &[]).expect("loads");
+        assert_eq!(config.public_ip, "10.0.0.1");
+        let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(
+            warning.ends_with("fleet.conf:1: there is no key `publicip`; the line is ignored"),
+            "{warning}"
+        );
+        let error = load("", &[], &["publicip=x"]).expect_err("a flag is meant").to_string();
+        assert_eq!(error, "--set: there is no key `publicip`");
+    }
+
+    #[test]
     fn what_is_not_understood_is_told_with_its_line() {
         for (file, end) in [
             ("\nnonsense\n", "fleet.conf:2: `nonsense` is not `key = value`"),
-            ("publicip=x\n", "fleet.conf:1: there is no key `publicip`"),
             ("agent_ttl=soon\n", "fleet.conf:1: agent_ttl: `soon` is no duration; use for example 30s"),
             ("metadata=eu\n", "fleet.conf:1: metadata: `eu` is not `key=value`"),
+            ("unit_manager=runit\n", "fleet.conf:1: unit_manager: `runit` is not auto, hostos or systemd"),
             ("enable_grpc=true\n", "fleet.conf:1: enable_grpc is not supported; remove the line"),
         ] {
             let error = load(file, &[], &[]).expect_err(file).to_string();

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fleet_agent::{HostosManager, Ledger, UnitManager as _};
+use fleet_agent::{Ledger, UnitManager as _};
 use fleet_registry::{MachineRecord, Registry};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
 use crate::config::{Cli, Config};
 use crate::metrics::Metrics;
-use crate::{api, member, scheduler};
+use crate::store_tls::StoreIdentity;
+use crate::units::Units;
+use crate::{api, member, renewal, scheduler};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -23,7 +25,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// What keeps it from starting: an unusable configuration, a socket that is taken.
 pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
-    let registry = registry(&config)?;
+    let store = StoreIdentity::load(&config.etcd_tls).context("the TLS identity towards the store")?;
+    let registry = registry(&config, &store)?;
     let metrics = Arc::new(Metrics::default());
     let (record_in, record) = watch::channel(record(&config));
     let (lease_in, lease) = watch::channel(None);
@@ -40,14 +43,18 @@ pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
         config.agent_ttl,
         lease_in,
     ));
+    let (renewed_in, renewed) = mpsc::channel(1);
+    if let Some(identity) = renewal::identity_of(&config) {
+        tasks.spawn(renewal::keep(api.clone(), identity, renewed_in));
+    }
     let units_changed = Arc::new(Notify::new());
-    tasks.spawn(listen_to_units(HostosManager::new(&config.units_socket), Arc::clone(&units_changed)));
+    tasks.spawn(listen_to_units(Units::of(&config), Arc::clone(&units_changed)));
     let agent = Agent {
         registry: registry.clone(),
         machine: config.machine_id.clone(),
         record,
         lease,
-        manager: HostosManager::new(&config.units_socket),
+        manager: Units::of(&config),
         ledger: Ledger::open(&config.units_directory)?,
         units_changed,
         metrics: Arc::clone(&metrics),
@@ -58,17 +65,39 @@ pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
             (config.machine_id.clone(), config.engine_reconcile_interval, config.agent_ttl);
         tasks.spawn(scheduler::run(registry, id, interval, grace, metrics));
     }
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::info!(machine = %config.machine_id, listen = ?config.listen, "fleetd serves");
-    until_told_to_end(&cli, &record_in, &api).await?;
+    until_told_to_end(&cli, &Reloaded { record_in, api, store }, renewed).await?;
     tasks.shutdown().await;
     Ok(())
 }
 
-async fn until_told_to_end(
-    cli: &Cli,
-    record_in: &watch::Sender<MachineRecord>,
-    api: &api::Api,
-) -> Result<()> {
+/// What a reload reaches.
+struct Reloaded {
+    record_in: watch::Sender<MachineRecord>,
+    api: api::Api,
+    store: Arc<StoreIdentity>,
+}
+
+impl Reloaded {
+    fn reload(&self, cli: &Cli) {
+        let config = match Config::load(cli, &|key| std::env::var(key).ok()) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::warn!(%error, "configuration stays as it was");
+                return;
+            }
+        };
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.record_in.send_replace(record(&config));
+        if let Err(error) = self.api.reload(&config).and_then(|()| self.store.reload()) {
+            tracing::warn!(error = %format!("{error:#}"), "certificates stay as they were");
+        }
+        tracing::info!("configuration reloaded");
+    }
+}
+
+async fn until_told_to_end(cli: &Cli, reloaded: &Reloaded, mut renewed: mpsc::Receiver<()>) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("could not listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen to SIGINT")?;
@@ -76,21 +105,13 @@ async fn until_told_to_end(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => match Config::load(cli, &|key| std::env::var(key).ok()) {
-                Ok(config) => {
-                    record_in.send_replace(record(&config));
-                    if let Err(error) = api.reload(&config) {
-                        tracing::warn!(error = %format!("{error:#}"), "certificates stay as they were");
-                    }
-                    tracing::info!("configuration reloaded");
-                }
-                Err(error) => tracing::warn!(%error, "configuration stays as it was"),
-            },
+            _ = hangup.recv() => reloaded.reload(cli),
+            Some(()) = renewed.recv() => reloaded.reload(cli),
         }
     }
 }
 
-async fn listen_to_units(mut manager: HostosManager, units_changed: Arc<Notify>) {
+async fn listen_to_units(mut manager: Units, units_changed: Arc<Notify>) {
     loop {
         if manager.changed().await.is_err() {
             tokio::time::sleep(PAUSE).await;
@@ -99,13 +120,11 @@ async fn listen_to_units(mut manager: HostosManager, units_changed: Arc<Notify>)
     }
 }
 
-fn registry(config: &Config) -> Result<Registry> {
+fn registry(config: &Config, store: &Arc<StoreIdentity>) -> Result<Registry> {
     let mut client = kv_client::Config::new(config.etcd_servers.clone());
     client.request_timeout = config.etcd_request_timeout;
-    if let [Some(ca), cert, key] = &config.etcd_tls {
-        let tls = kv_client::Tls::from_files(ca, cert.as_deref(), key.as_deref())
-            .context("could not use the TLS identity towards the store")?;
-        client = client.with_tls(tls);
+    if let Some(ca) = &config.etcd_tls[0] {
+        client = client.with_tls(store.tls(ca)?);
     }
     let client = kv_client::Client::new(client).context("could not use etcd_servers")?;
     Ok(Registry::new(client, &config.etcd_key_prefix))
@@ -127,6 +146,7 @@ fn record(config: &Config) -> MachineRecord {
         memory: total_memory().unwrap_or(0),
         milli_cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64 * 1000),
         api,
+        signs: config.authority_key.as_ref().is_some_and(|key| key.exists()),
     }
 }
 

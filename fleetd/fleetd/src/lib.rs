@@ -10,7 +10,11 @@ mod config;
 mod daemon;
 mod member;
 mod metrics;
+mod renewal;
 mod scheduler;
+mod signer;
+mod store_tls;
+mod units;
 mod view;
 
 use std::ffi::OsString;
@@ -19,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, UnitManagerKind};
 
 /// The parts of the daemon, for a simulation that puts many of them into one process.
 pub mod parts {

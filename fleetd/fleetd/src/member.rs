@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_registry::{MachineRecord, Registry};
+use fleet_registry::{MachineRecord, Registry, RegistryError};
 use kv_client::LeaseKeeper;
 use tokio::sync::watch;
 
@@ -11,6 +11,8 @@ use tokio::sync::watch;
 pub type LeaseView = watch::Receiver<Option<Arc<LeaseKeeper>>>;
 
 const PAUSE: Duration = Duration::from_millis(500);
+/// A machine that was removed looks this often whether it was let in again.
+const REMOVED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Keeps the machine registered until it is cancelled. Units are no concern of it: a lease that is
 /// lost stops nothing.
@@ -30,24 +32,25 @@ pub async fn keep(
                 continue;
             }
         };
-        hold(&registry, &id, &mut record, &lease, &lease_out).await;
+        let pause = hold(&registry, &id, &mut record, &lease, &lease_out).await;
         lease_out.send_replace(None);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
+/// Keeps the record under this lease; tells how long to pause when that is over.
 async fn hold(
     registry: &Registry,
     id: &str,
     record: &mut watch::Receiver<MachineRecord>,
     lease: &Arc<LeaseKeeper>,
     lease_out: &watch::Sender<Option<Arc<LeaseKeeper>>>,
-) {
+) -> Duration {
     loop {
         let current = record.borrow_and_update().clone();
         if let Err(error) = registry.register_machine(id, &current, lease).await {
             tracing::warn!(machine = %id, error = &error as &dyn std::error::Error, "machine could not register");
-            return;
+            return if matches!(error, RegistryError::Removed) { REMOVED_PAUSE } else { PAUSE };
         }
         if lease_out.borrow().is_none() {
             tracing::info!(machine = %id, lease = lease.id(), "machine registered");
@@ -56,9 +59,9 @@ async fn hold(
         tokio::select! {
             error = lease.lost() => {
                 tracing::warn!(machine = %id, %error, "machine lost its lease; its units go on");
-                return;
+                return PAUSE;
             }
-            changed = record.changed() => if changed.is_err() { return },
+            changed = record.changed() => if changed.is_err() { return PAUSE },
         }
     }
 }

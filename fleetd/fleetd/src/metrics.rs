@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fleet_registry::Operations;
+
 /// Counters of one daemon.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -12,6 +14,7 @@ pub struct Metrics {
     failed_passes: AtomicU64,
     pass_micros: AtomicU64,
     tasks: AtomicU64,
+    failed_tasks: AtomicU64,
     agent_tasks: AtomicU64,
     agent_failures: AtomicU64,
     requests: AtomicU64,
@@ -33,6 +36,10 @@ impl Metrics {
         self.pass_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    pub(crate) fn tasks_failed(&self, moves: usize) {
+        self.failed_tasks.fetch_add(moves as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn pass_failed(&self) {
         self.failed_passes.fetch_add(1, Ordering::Relaxed);
     }
@@ -47,28 +54,91 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub(crate) fn render(&self) -> String {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let passes = get(&self.passes);
-        let mut text = String::new();
-        let figures: [(&str, &str, String); 9] = [
-            ("fleet_engine_leader_start_time", "gauge", get(&self.leader_since).to_string()),
-            ("fleet_engine_task_count_total", "counter", get(&self.tasks).to_string()),
-            ("fleet_engine_reconcile_count_total", "counter", passes.to_string()),
-            ("fleet_engine_reconcile_failure_count_total", "counter", get(&self.failed_passes).to_string()),
-            ("fleet_engine_reconcile_duration_second_count", "counter", passes.to_string()),
-            (
-                "fleet_engine_reconcile_duration_second_sum",
-                "counter",
-                format!("{:.6}", Duration::from_micros(get(&self.pass_micros)).as_secs_f64()),
-            ),
-            ("fleet_agent_task_count_total", "counter", get(&self.agent_tasks).to_string()),
-            ("fleet_agent_task_failure_count_total", "counter", get(&self.agent_failures).to_string()),
-            ("fleet_api_request_count_total", "counter", get(&self.requests).to_string()),
-        ];
-        for (name, kind, value) in figures {
-            writeln!(text, "# TYPE {name} {kind}\n{name} {value}").expect("a string grows");
+    pub(crate) fn render(&self, operations: &[Operations]) -> String {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed).to_string();
+        let seconds = Duration::from_micros(self.pass_micros.load(Ordering::Relaxed)).as_secs_f64();
+        let mut text = Text::default();
+        text.figure("engine_leader_start_time", "gauge", "", &get(&self.leader_since));
+        text.figure("engine_task_count_total", "counter", "", &get(&self.tasks));
+        text.figure("engine_task_failure_count_total", "counter", "", &get(&self.failed_tasks));
+        text.figure("engine_reconcile_count_total", "counter", "", &get(&self.passes));
+        text.figure("engine_reconcile_failure_count_total", "counter", "", &get(&self.failed_passes));
+        text.summary("engine_reconcile_duration_second", "", &get(&self.passes), seconds);
+        text.figure("agent_task_count_total", "counter", "", &get(&self.agent_tasks));
+        text.figure("agent_task_failure_count_total", "counter", "", &get(&self.agent_failures));
+        text.figure("api_request_count_total", "counter", "", &get(&self.requests));
+        let label = |it: &Operations| format!("{{type=\"{}\"}}", it.kind);
+        for it in operations {
+            text.figure("registry_operation_count_total", "counter", &label(it), &it.count.to_string());
         }
-        text
+        for it in operations {
+            text.figure(
+                "registry_operation_failed_count_total",
+                "counter",
+                &label(it),
+                &it.failed.to_string(),
+            );
+        }
+        for it in operations {
+            text.summary("registry_operation_duration_second", &label(it), &it.count.to_string(), it.seconds);
+        }
+        text.lines
+    }
+}
+
+/// Lines in Prometheus' text format; each figure is described before its first line.
+#[derive(Default)]
+struct Text {
+    lines: String,
+    described: String,
+}
+
+impl Text {
+    fn figure(&mut self, name: &str, kind: &str, labels: &str, value: &str) {
+        self.describe(name, kind);
+        self.line(name, labels, value);
+    }
+
+    fn summary(&mut self, name: &str, labels: &str, count: &str, seconds: f64) {
+        self.describe(name, "summary");
+        self.line(&format!("{name}_sum"), labels, &format!("{seconds:.6}"));
+        self.line(&format!("{name}_count"), labels, count);
+    }
+
+    fn describe(&mut self, name: &str, kind: &str) {
+        if self.described != name {
+            name.clone_into(&mut self.described);
+            writeln!(self.lines, "# TYPE fleet_{name} {kind}").expect("a string grows");
+        }
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: &str) {
+        writeln!(self.lines, "fleet_{name}{labels} {value}").expect("a string grows");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_is_described_once_and_has_a_value() {
+        let metrics = Metrics::default();
+        metrics.pass(3, Duration::from_millis(20));
+        let kinds = ["get", "set"].map(|kind| Operations { kind, count: 2, failed: 1, seconds: 0.5 });
+        let text = metrics.render(&kinds);
+        for line in [
+            "# TYPE fleet_engine_reconcile_duration_second summary",
+            "fleet_engine_reconcile_duration_second_sum 0.020000",
+            "fleet_engine_task_count_total 3",
+            "fleet_registry_operation_failed_count_total{type=\"set\"} 1",
+            "fleet_registry_operation_duration_second_count{type=\"get\"} 2",
+        ] {
+            assert!(text.lines().any(|has| has == line), "{line} is not in\n{text}");
+        }
+        let mut described: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        let all = described.len();
+        described.dedup();
+        assert_eq!((described.len(), all), (12, 12));
     }
 }

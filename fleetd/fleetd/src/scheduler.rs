@@ -69,7 +69,10 @@ async fn govern(
         if !waits {
             let began = Instant::now();
             let moves = view.moves();
-            registry.apply_moves(&moves, lead).await?;
+            if let Err(error) = registry.apply_moves(&moves, lead).await {
+                metrics.tasks_failed(moves.len());
+                return Err(error);
+            }
             metrics.pass(moves.len(), began.elapsed());
         }
         let again = if waits { patient_until } else { Instant::now() + interval };

@@ -70,7 +70,7 @@ impl View {
                 }
                 self.refresh_machine(&id);
             }
-            Change::Global(..) | Change::State(..) => {}
+            Change::Global(..) | Change::State(..) | Change::Removed(..) => {}
         }
     }
 
@@ -173,11 +173,24 @@ impl View {
         let is = self.assigned.get(&name);
         let to = machine
             .filter(|_| unit.target != TargetState::Inactive)
-            .map(|machine| (machine, Assignment { options: unit.options.clone(), target: unit.target }));
-        if is == to.as_ref() {
+            .map(|machine| (machine, Assignment::new(unit.options.clone(), unit.target)));
+        let is_so = match (is, &to) {
+            (Some((on, says)), Some((machine, should))) => on == machine && says.says_the_same(should),
+            (None, None) => true,
+            _ => false,
+        };
+        if is_so {
             return None;
         }
         let from = is.map(|(machine, _)| machine.clone());
+        let to = to.map(|(machine, assignment)| {
+            let before = match is {
+                // Wherever it comes from, it may not have started yet.
+                Some((on, says)) if *on == machine => says.from.clone(),
+                _ => from.clone().filter(|from| self.records.contains_key(from)),
+            };
+            (machine, Assignment { from: before, ..assignment })
+        });
         match &to {
             Some(to) => drop(self.assigned.insert(name.clone(), to.clone())),
             None => drop(self.assigned.remove(&name)),
@@ -222,6 +235,30 @@ mod tests {
         view.apply(Change::Unit(name("a.service"), None));
         let gone = Move { unit: name("a.service"), from: Some("m1".into()), to: None };
         assert_eq!(view.moves(), [gone]);
+    }
+
+    #[test]
+    fn who_gets_a_unit_of_a_living_machine_is_told_to_wait_for_it() {
+        let mut view = View::default();
+        for machine in ["m1", "m2"] {
+            view.apply(Change::Machine(machine.into(), Some(MachineRecord::default())));
+        }
+        view.apply(Change::Unit(name("a.service"), Some(unit(PLAIN, TargetState::Launched))));
+        view.moves();
+        view.apply(Change::Drain("m1".into(), true));
+        let (to, assignment) = view.moves()[0].to.clone().expect("it moves");
+        assert_eq!((to.as_str(), assignment.from.as_deref()), ("m2", Some("m1")));
+        // That it was told is not a reason to tell it again; another wish does not forget it.
+        view.apply(Change::Schedule(to, name("a.service"), Some(assignment)));
+        assert_eq!(view.moves(), []);
+        view.apply(Change::Unit(name("a.service"), Some(unit(PLAIN, TargetState::Loaded))));
+        let again = view.moves()[0].to.clone().expect("it stays");
+        assert_eq!(again.1.from.as_deref(), Some("m1"));
+        // A machine that is lost has nothing to let go of.
+        view.apply(Change::Drain("m1".into(), false));
+        view.apply(Change::Machine("m2".into(), None));
+        let back = view.moves()[0].to.clone().expect("it moves");
+        assert_eq!((back.0.as_str(), back.1.from), ("m1", None));
     }
 
     #[test]

@@ -3,30 +3,21 @@
 //! The machine that is asked answers itself when the unit is its own, else it asks the other over
 //! mutual TLS and passes the stream on. No ssh.
 
-use std::convert::Infallible;
 use std::process::Stdio;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_registry::Snapshot;
 use fleet_unit::UnitName;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper_util::rt::TokioIo;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
 
+use super::peer::{self, streaming};
 use super::reply::{Reply, error, with_body};
 use super::{Api, query, store_error};
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Set on requests between daemons: whoever gets one answers it itself or not at all.
-const PASSED_ON: &str = "x-fleet-passed-on";
 const MOST_LINES: u32 = 100_000;
 
 impl Api {
@@ -84,7 +75,7 @@ impl Api {
             words.extend([before_unit.to_owned(), unit.to_string()]);
             return stream_of(program, &words);
         }
-        if request.headers().contains_key(PASSED_ON) {
+        if request.headers().contains_key(peer::PASSED_ON) {
             return error(
                 StatusCode::CONFLICT,
                 &format!("unit {unit} is not on this machine any more; try again"),
@@ -135,47 +126,11 @@ impl Api {
             return refused("this machine has no TLS identity to ask it with; set tls_* here");
         };
         let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        match tokio::time::timeout(CONNECT_LIMIT, ask(address, path, identity)).await {
-            Ok(Ok((status, body))) => with_body(status, "text/plain; charset=utf-8", body),
-            Ok(Err(failure)) => refused(&format!("{failure:#}")),
-            Err(_) => refused("it does not answer"),
+        match peer::ask(address, &Method::GET, path, Bytes::new(), identity).await {
+            Ok((status, body)) => with_body(status, "text/plain; charset=utf-8", body),
+            Err(failure) => refused(&format!("{failure:#}")),
         }
     }
-}
-
-type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
-
-async fn ask(address: &str, path: &str, identity: super::Identity) -> anyhow::Result<(StatusCode, Body)> {
-    let address: std::net::SocketAddr = address.parse()?;
-    let stream = TcpStream::connect(address).await?;
-    let name = rustls::pki_types::ServerName::IpAddress(address.ip().into());
-    let stream = tokio_rustls::TlsConnector::from(identity.client).connect(name, stream).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(http::header::HOST, address.to_string())
-        .header(PASSED_ON, "1")
-        .body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let frames = answer.into_body().into_data_stream();
-    let (send, receive) = mpsc::channel::<Bytes>(16);
-    tokio::spawn(async move {
-        // The connection lives as long as its sender.
-        let _sender = sender;
-        let mut frames = frames;
-        while let Some(Ok(bytes)) = frames.next().await {
-            if send.send(bytes).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok((status, streaming(receive)))
-}
-
-fn streaming(receive: mpsc::Receiver<Bytes>) -> Body {
-    let frames = ReceiverStream::new(receive).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
-    BodyExt::boxed(StreamBody::new(frames))
 }
 
 /// What a program writes, as it writes it; the program ends when the client leaves.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use fleet_join::CertificateRole;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject as _;
@@ -17,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Api, READ_ONLY, Role};
+use super::{Api, Role};
 use crate::config::Config;
 
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
@@ -47,8 +48,10 @@ impl Identity {
         let key =
             PrivateKeyDer::from_pem_file(key).with_context(|| format!("{} holds no key", key.display()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
+        // Who shows no certificate may join with a token; the API refuses it everything else.
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()?;
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
@@ -106,7 +109,8 @@ async fn serve_unix(listener: UnixListener, api: Api) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                drop(tokio::spawn(serve_connection(TokioIo::new(stream), api.clone(), Role::Admin)))
+                let role = Role::Known(CertificateRole::Admin);
+                drop(tokio::spawn(serve_connection(TokioIo::new(stream), api.clone(), role)));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -142,12 +146,10 @@ async fn serve_tls(listener: TcpListener, api: Api) {
     }
 }
 
-/// What the certificate lets its holder do; the CA's signature has been checked.
+/// Who shows this chain; the CA's signature has been checked.
 fn role(chain: Option<&[CertificateDer<'_>]>) -> Role {
-    let Some(first) = chain.and_then(<[_]>::first) else { return Role::ReadOnly };
-    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(first) else { return Role::ReadOnly };
-    let mut units = certificate.subject().iter_organizational_unit();
-    if units.any(|unit| unit.as_str() == Ok(READ_ONLY)) { Role::ReadOnly } else { Role::Admin }
+    let known = chain.and_then(<[_]>::first).and_then(|first| CertificateRole::of(first));
+    known.map_or(Role::Nobody, Role::Known)
 }
 
 async fn serve_connection<I>(io: TokioIo<I>, api: Api, role: Role)
@@ -155,7 +157,7 @@ where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let api = api.clone();
+        let (api, role) = (api.clone(), role.clone());
         async move { Ok::<_, std::convert::Infallible>(api.answer(role, request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()

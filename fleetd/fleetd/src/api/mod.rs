@@ -1,13 +1,17 @@
 //! The HTTP API: fleet's v1 under both its paths, Prometheus' figures, and what is ours (why, journal,
 //! events, drain).
 //!
-//! On a unix socket everyone who may open it is an administrator. On TCP every client shows a
-//! certificate; one whose subject has the organisational unit [`READ_ONLY`] may only read.
+//! On a unix socket everyone who may open it is an administrator. On TCP a client's certificate says what
+//! it may do ([`CertificateRole`]): everything, only read, or, for a machine, read and see to its own
+//! membership. Without a certificate one may ask for the authority's and join with a token, nothing else.
 
+mod discovery;
 mod journal;
 mod listen;
 mod machines;
+mod membership;
 mod ours;
+mod peer;
 mod reply;
 mod states;
 mod units;
@@ -15,25 +19,26 @@ mod units;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Result;
+use fleet_join::CertificateRole;
 use fleet_registry::{Registry, RegistryError};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::signer::Signer;
 
-use listen::Identity;
+pub(crate) use listen::Identity;
 pub(crate) use listen::bind;
 use reply::{Reply, error, error_of};
 
-/// The organisational unit of clients that may only read.
-pub(crate) const READ_ONLY: &str = "read-only";
-
-/// What a client may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    Admin,
-    ReadOnly,
+    /// By a certificate, or because it may open the socket.
+    Known(CertificateRole),
+    /// Shows no certificate.
+    Nobody,
 }
 
 /// What requests are answered from. Clones share everything.
@@ -44,23 +49,29 @@ pub(crate) struct Api {
     token_limit: u16,
     metrics: Arc<Metrics>,
     identity: Arc<RwLock<Option<Identity>>>,
+    signer: Arc<RwLock<Signer>>,
+    member_life: time::Duration,
 }
 
 impl Api {
     pub(crate) fn new(registry: Registry, config: &Config, metrics: Arc<Metrics>) -> Result<Self> {
         let identity = Arc::new(RwLock::new(Identity::load(config)?));
+        let signer = Arc::new(RwLock::new(signer_of(config)?));
         Ok(Self {
             registry,
             machine: config.machine_id.clone(),
             token_limit: config.token_limit,
             metrics,
             identity,
+            signer,
+            member_life: time::Duration::try_from(config.member_life).unwrap_or(fleet_join::MEMBER_LIFE),
         })
     }
 
     /// Reads the certificates again; connections that are open keep the old ones.
     pub(crate) fn reload(&self, config: &Config) -> Result<()> {
-        let identity = Identity::load(config)?;
+        let (identity, signer) = (Identity::load(config)?, signer_of(config)?);
+        *self.signer.write().expect("no holder of this lock panics") = signer;
         *self.identity.write().expect("no holder of this lock panics") = identity;
         Ok(())
     }
@@ -69,12 +80,19 @@ impl Api {
         self.identity.read().expect("no holder of this lock panics").clone()
     }
 
+    pub(crate) fn signer(&self) -> Signer {
+        self.signer.read().expect("no holder of this lock panics").clone()
+    }
+
     /// Answers one request.
     pub(crate) async fn answer(&self, role: Role, request: Request<Incoming>) -> Reply {
         self.metrics.request();
         let path = request.uri().path().to_owned();
+        if let Err(message) = self.permit(&role, request.method(), &path).await {
+            return error(StatusCode::FORBIDDEN, &message);
+        }
         if path == "/metrics" {
-            return reply::text(self.metrics.render());
+            return reply::text(self.metrics.render(&self.registry.operations()));
         }
         if path == "/" {
             return error(StatusCode::METHOD_NOT_ALLOWED, "only GET supported against this resource");
@@ -84,17 +102,55 @@ impl Api {
             .find_map(|base| path.strip_prefix(base))
             .filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let Some(inside) = inside else { return error(StatusCode::NOT_FOUND, "") };
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        if role == Role::ReadOnly && !reads {
-            let message = format!(
-                "this client's certificate has the organisational unit {READ_ONLY}: it may only read"
-            );
-            return error(StatusCode::FORBIDDEN, &message);
-        }
-        self.route(inside, request).await
+        self.route(inside, &role, request).await
     }
 
-    async fn route(&self, inside: &str, request: Request<Incoming>) -> Reply {
+    /// May this client do that?
+    async fn permit(&self, role: &Role, method: &Method, path: &str) -> Result<(), String> {
+        let inside = fleet_api::BASE_PATHS.iter().find_map(|base| path.strip_prefix(base)).unwrap_or(path);
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let role = match role {
+            Role::Known(role) => role,
+            Role::Nobody => {
+                return match (method, inside) {
+                    (&Method::GET, "/join/authority") | (&Method::POST, "/join") => Ok(()),
+                    _ => Err(
+                        "this needs a client certificate of the cluster: --ca-file, --cert-file, --key-file"
+                            .into(),
+                    ),
+                };
+            }
+        };
+        match role {
+            CertificateRole::Admin => Ok(()),
+            // A token is worth more than a look.
+            _ if inside.starts_with("/join/tokens") => {
+                Err("only an administrator's certificate shows join tokens".into())
+            }
+            CertificateRole::ReadOnly if reads => Ok(()),
+            CertificateRole::ReadOnly => Err(format!(
+                "this client's certificate has the organisational unit {}: it may only read",
+                fleet_join::READ_ONLY
+            )),
+            CertificateRole::Machine { id, .. } => {
+                // Who cannot say for sure that it is still a member does not let it in.
+                if self.registry.is_removed(id).await.unwrap_or(true) {
+                    return Err(format!("machine {id} is no member of the cluster any more"));
+                }
+                let own = [format!("/machines/{id}"), format!("/drain/{id}")];
+                // Another machine may pass a wish to join on to this one: the token decides.
+                let may =
+                    reads || ["/join", "/join/renew"].contains(&inside) || own.iter().any(|it| it == inside);
+                if may {
+                    Ok(())
+                } else {
+                    Err(format!("machine {id} may not do that: it is no administrator"))
+                }
+            }
+        }
+    }
+
+    async fn route(&self, inside: &str, role: &Role, request: Request<Incoming>) -> Reply {
         let mut parts = inside.trim_start_matches('/').splitn(2, '/');
         let (resource, item) =
             (parts.next().unwrap_or_default(), parts.next().filter(|item| !item.is_empty()));
@@ -108,7 +164,9 @@ impl Api {
             ("state", None) => self.states(None, &request).await,
             ("state", Some(name)) => self.states(Some(name), &request).await,
             ("machines", None) => self.machines(request).await,
-            ("discovery", None) => reply::json(&ours::discovery()),
+            ("machines", Some(id)) => self.remove_machine(id, role, &request).await,
+            ("join", item) => self.join_resource(item, role, request).await,
+            ("discovery", None) => reply::json(&discovery::document()),
             ("why", Some(name)) => self.why(name).await,
             ("journal", Some(name)) => self.journal(name, &request).await,
             ("status", Some(name)) => self.status(name, &request).await,
@@ -119,11 +177,16 @@ impl Api {
     }
 }
 
+fn signer_of(config: &Config) -> Result<Signer> {
+    Signer::load(config.tls[0].as_ref(), config.authority_key.as_ref())
+}
+
 /// A store that does not answer is 503, everything else that the registry refuses is 500.
 fn store_error(failure: &RegistryError) -> Reply {
     match failure {
         RegistryError::NoUnit => error(StatusCode::NOT_FOUND, "unit does not exist"),
         RegistryError::Contended { .. } => error(StatusCode::CONFLICT, &failure.to_string()),
+        RegistryError::Removed => error(StatusCode::FORBIDDEN, &failure.to_string()),
         RegistryError::Store(_) | RegistryError::Watch(_) | RegistryError::Deposed => {
             error_of(StatusCode::SERVICE_UNAVAILABLE, failure)
         }

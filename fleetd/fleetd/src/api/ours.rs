@@ -106,48 +106,8 @@ fn events(changes: Changes) -> impl Iterator<Item = ClusterEvent> {
                 detail: format!("{key}={}", value.clone().unwrap_or_default()),
                 ..event("metadata", value.is_some())
             },
+            Change::Removed(machine_id, removed) => ClusterEvent { machine_id, ..event("removal", removed) },
             Change::Global(..) => return None,
         })
-    })
-}
-
-/// A description of the API in the form that generators of clients read.
-pub(super) fn discovery() -> serde_json::Value {
-    let page = serde_json::json!({ "nextPageToken": { "type": "string", "location": "query" } });
-    let name = serde_json::json!({ "unitName": { "type": "string", "location": "path", "required": true } });
-    let reply = |shape: &str| serde_json::json!({ "$ref": shape });
-    serde_json::json!({
-        "kind": "discovery#restDescription",
-        "discoveryVersion": "v1",
-        "id": "fleet:v1",
-        "name": "schema",
-        "title": "fleet API",
-        "description": "",
-        "version": "v1",
-        "protocol": "rest",
-        "basePath": "/fleet/v1/",
-        "resources": {
-            "Machines": { "methods": {
-                "List": { "id": "fleet.Machine.List", "httpMethod": "GET", "path": "machines",
-                          "parameters": page.clone(), "response": reply("MachinePage") },
-                "Patch": { "id": "fleet.Machine.Patch", "httpMethod": "PATCH", "path": "machines" }
-            } },
-            "Units": { "methods": {
-                "List": { "id": "fleet.Unit.List", "httpMethod": "GET", "path": "units",
-                          "parameters": page.clone(), "response": reply("UnitPage") },
-                "Get": { "id": "fleet.Unit.Get", "httpMethod": "GET", "path": "units/{unitName}",
-                         "parameters": name.clone(), "response": reply("Unit") },
-                "Set": { "id": "fleet.Unit.Set", "httpMethod": "PUT", "path": "units/{unitName}",
-                         "parameters": name.clone(), "request": reply("Unit") },
-                "Delete": { "id": "fleet.Unit.Delete", "httpMethod": "DELETE", "path": "units/{unitName}",
-                            "parameters": name.clone() }
-            } },
-            "UnitState": { "methods": {
-                "List": { "id": "fleet.UnitState.List", "httpMethod": "GET", "path": "state",
-                          "parameters": page, "response": reply("UnitStatePage") },
-                "Get": { "id": "fleet.UnitState.Get", "httpMethod": "GET", "path": "state/{unitName}",
-                         "parameters": name, "response": reply("UnitState") }
-            } }
-        }
     })
 }

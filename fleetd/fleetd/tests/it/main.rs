@@ -2,6 +2,8 @@
 //! processes, so that a test can say what was started and stopped, when, and in which order.
 
 mod http;
+mod join;
+mod namespaces;
 mod outage;
 mod placing;
 mod tls;

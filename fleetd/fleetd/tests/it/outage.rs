@@ -8,9 +8,9 @@ use fleet_testbed::{Deed, What, eventually};
 use crate::world::{PLAIN, World};
 
 /// A lost machine's units run elsewhere within this time.
-const TAKEN_OVER: Duration = Duration::from_secs(10);
+pub(crate) const TAKEN_OVER: Duration = Duration::from_secs(10);
 
-fn six_units(world: &World) -> BTreeSet<String> {
+pub(crate) fn six_units(world: &World) -> BTreeSet<String> {
     let units: BTreeSet<String> = (1..=6).map(|n| format!("u{n}.service")).collect();
     units.iter().for_each(|unit| world.put(unit, PLAIN, "launched"));
     world.all_run(&units);
@@ -18,7 +18,7 @@ fn six_units(world: &World) -> BTreeSet<String> {
 }
 
 /// Nothing was started, stopped or moved since then.
-fn assert_calm(world: &World, since: Instant) {
+pub(crate) fn assert_calm(world: &World, since: Instant) {
     for machine in &world.machines {
         let deeds = machine.deeds_since(since);
         assert!(deeds.is_empty(), "{}: {deeds:#?}", machine.id);
@@ -54,7 +54,7 @@ fn a_killed_daemons_units_run_elsewhere_and_it_is_fenced_when_it_returns() {
 }
 
 /// What the machine no longer owns was stopped before anything was started.
-fn assert_fenced(deeds: &[Deed], lost: &[&String]) {
+pub(crate) fn assert_fenced(deeds: &[Deed], lost: &[&String]) {
     let at = |what: What, unit: &str| deeds.iter().position(|deed| deed.what == what && deed.unit == unit);
     let first_start =
         deeds.iter().position(|deed| deed.what == What::Started).expect("something was started");

@@ -45,22 +45,57 @@ impl Authority {
         std::fs::write(self.dir.join(format!("{name}-key.pem")), key.serialize_pem()).expect("writes");
     }
 
-    /// What a client of that name gets; nothing when the handshake or the request is refused.
+    /// What a client of that name gets; nothing when the handshake is refused.
     fn call(&self, client: &str, port: u16, method: &str, path: &str, body: &str) -> Option<Answer> {
-        let read = |name: &str| CertificateDer::from_pem_file(self.dir.join(name)).expect("a certificate");
+        let file = |name: &str| self.dir.join(name);
+        let own = (!client.is_empty())
+            .then(|| (file(&format!("{client}.pem")), file(&format!("{client}-key.pem"))));
+        Caller { ca: file("ca.pem"), own }.try_call(port, method, path, body)
+    }
+}
+
+/// A client of the API over TLS.
+pub(crate) struct Caller {
+    ca: PathBuf,
+    own: Option<(PathBuf, PathBuf)>,
+}
+
+impl Caller {
+    /// A machine, with the certificate that it has now.
+    pub(crate) fn member(dir: &Path) -> Self {
+        Self { ca: dir.join("ca.pem"), own: Some((dir.join("cert.pem"), dir.join("key.pem"))) }
+    }
+
+    /// Somebody without a certificate.
+    pub(crate) fn nobody(dir: &Path) -> Self {
+        Self { ca: dir.join("ca.pem"), own: None }
+    }
+
+    pub(crate) fn call(&self, port: u16, method: &str, path: &str, body: &str) -> Answer {
+        self.try_call(port, method, path, body).expect("an answer")
+    }
+
+    /// The certificate that the daemon shows.
+    pub(crate) fn shown_by(&self, port: u16) -> Option<Vec<u8>> {
+        let stream = self.connect(port)?;
+        stream.conn.peer_certificates().map(|chain| chain[0].to_vec())
+    }
+
+    fn connect(&self, port: u16) -> Option<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
+        let read = |path: &Path| CertificateDer::from_pem_file(path).expect("a certificate");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(read("ca.pem")).expect("a root");
+        roots.add(read(&self.ca)).expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(roots);
-        let config = if client.is_empty() {
-            builder.with_no_client_auth()
-        } else {
-            let key = PrivateKeyDer::from_pem_file(self.dir.join(format!("{client}-key.pem")));
-            let chain = vec![read(&format!("{client}.pem"))];
-            builder.with_client_auth_cert(chain, key.expect("a key")).expect("an identity")
+        let config = match &self.own {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+                builder.with_client_auth_cert(vec![read(cert)], key).expect("an identity")
+            }
         };
         let name = ServerName::try_from("127.0.0.1").expect("an address");
         let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
@@ -70,6 +105,11 @@ impl Authority {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).ok()?;
         }
+        Some(stream)
+    }
+
+    fn try_call(&self, port: u16, method: &str, path: &str, body: &str) -> Option<Answer> {
+        let mut stream = self.connect(port)?;
         // With TLS 1.3 a client learns only from the first answer that it was refused.
         let headers = ["Content-Type: application/json"];
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -123,7 +163,8 @@ fn a_certificate_decides_what_its_holder_may_do() {
     for (method, path) in [("DELETE", "/fleet/v1/units/a.service"), ("PUT", "/fleet/v1/drain/m1")] {
         assert_eq!(ours.call("reader", port, method, path, "").expect("an answer").status, 403);
     }
-    assert!(list("").is_none(), "a client without a certificate gets nothing");
+    let refused = list("").expect("an answer");
+    assert_eq!(refused.status, 403, "a client without a certificate gets nothing: {refused:?}");
     // A stranger may trust our authority; it is not trusted for that.
     for file in ["stranger.pem", "stranger-key.pem"] {
         std::fs::copy(theirs.dir.join(file), ours.dir.join(file)).expect("copies");

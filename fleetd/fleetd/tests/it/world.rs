@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fleet_testbed::{Answer, Deed, Etcd, Supervisor, call, eventually};
+use fleet_testbed::{Answer, Deed, Etcd, Network, Supervisor, call, command_behind, eventually};
 use serde_json::{Value, json};
 
 /// Longest time for what takes one look of scheduler and agent; these machines are slow and shared.
@@ -27,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) dir: PathBuf,
     endpoint: String,
     settings: Vec<String>,
+    /// The words that its daemon's command stands behind.
+    behind: Vec<String>,
     daemon: Option<Child>,
 }
 
@@ -41,7 +43,21 @@ impl World {
         machines: usize,
         settings: impl Fn(usize, &Path) -> Vec<String>,
     ) -> Option<Self> {
-        let etcd = Etcd::start()?;
+        Self::start_in(Etcd::start()?, machines, |_| Vec::new(), settings)
+    }
+
+    /// With machines and store in network namespaces; nothing where these cannot be made.
+    pub(crate) fn start_with_network(machines: usize, network: &Network) -> Option<Self> {
+        let etcd = Etcd::start_at(Network::HUB, &network.behind_hub())?;
+        Self::start_in(etcd, machines, |number| network.behind(number), |_, _| Vec::new())
+    }
+
+    fn start_in(
+        etcd: Etcd,
+        machines: usize,
+        behind: impl Fn(usize) -> Vec<String>,
+        settings: impl Fn(usize, &Path) -> Vec<String>,
+    ) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut world = Self { etcd, machines: Vec::new(), _dir: dir };
         for number in 1..=machines {
@@ -53,6 +69,7 @@ impl World {
                 supervisor: Supervisor::start(&dir.join("units.sock")),
                 endpoint: world.etcd.endpoint().to_owned(),
                 settings: settings(number, &dir),
+                behind: behind(number),
                 dir,
                 daemon: None,
             };
@@ -125,7 +142,7 @@ impl Machine {
         let path = |name: &str| self.dir.join(name).display().to_string();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log"));
         let bin = format!("{}:{}", path("bin"), std::env::var("PATH").unwrap_or_default());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetd"));
+        let mut command = command_behind(&self.behind, env!("CARGO_BIN_EXE_fleetd"));
         command.args(["--etcd-servers", &self.endpoint, "--config", &path("fleet.conf")]);
         for setting in [
             format!("machine_id={}", self.id),
@@ -164,8 +181,22 @@ impl Machine {
     }
 
     pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    /// Its daemon stands still, as on a machine that is suspended.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// It goes on where it stood.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let daemon = self.daemon.as_ref().expect("it lives");
-        let sent = Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status();
+        let sent = Command::new("kill").args([&format!("-{name}"), &daemon.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()));
     }
 
