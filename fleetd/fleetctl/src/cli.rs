@@ -57,6 +57,21 @@ pub(crate) struct Global {
     /// Kept for old scripts: the API is always used
     #[arg(long, env = "FLEETCTL_DRIVER", default_value = "API", hide = true, global = true)]
     pub(crate) driver: String,
+    /// Kept for old scripts: fleetd knows its prefix
+    #[arg(long, env = "FLEETCTL_ETCD_KEY_PREFIX", hide = true, global = true)]
+    pub(crate) etcd_key_prefix: Option<String>,
+    /// Kept for old scripts: the API is no experiment
+    #[arg(long, hide = true, global = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) experimental_api: Option<String>,
+    /// Kept for old scripts: of the driver that spoke to etcd itself
+    #[arg(long, env = "FLEETCTL_ETCD_KEYFILE", hide = true, global = true)]
+    pub(crate) etcd_keyfile: Option<String>,
+    /// Kept for old scripts: see there
+    #[arg(long, env = "FLEETCTL_ETCD_CERTFILE", hide = true, global = true)]
+    pub(crate) etcd_certfile: Option<String>,
+    /// Kept for old scripts: see there
+    #[arg(long, env = "FLEETCTL_ETCD_CAFILE", hide = true, global = true)]
+    pub(crate) etcd_cafile: Option<String>,
     /// Tell what is asked of fleetd
     #[arg(long, env = "FLEETCTL_DEBUG", global = true)]
     pub(crate) debug: bool,
@@ -84,16 +99,26 @@ pub(crate) enum Verb {
     Events(EventsArgs),
     /// Connect standard input and output to a unix socket
     FdForward(Socket),
+    /// Begin a cluster: make its authority and this machine's certificate
+    Init(InitArgs),
+    /// Make this machine a member of a cluster
+    Join(JoinArgs),
     /// Print the journal of a unit, wherever it runs
     Journal(JournalArgs),
+    /// Move this machine's units away and take it out of the cluster
+    Leave(LeaveArgs),
     /// List the machines of the cluster
     ListMachines(ListArgs),
+    /// List the machines that were let in, with their certificates
+    ListMembers,
     /// List the units that were submitted
     ListUnitFiles(ListArgs),
     /// List the state of units on their machines
     ListUnits(ListArgs),
     /// Give units to machines without starting them
     Load(SubmittingUnits),
+    /// Take a lost machine out of the cluster
+    Remove(RemoveArgs),
     /// Stop and start units, one at a time
     Restart(Units),
     /// Run this many instances of a template
@@ -108,6 +133,8 @@ pub(crate) enum Verb {
     Stop(Units),
     /// Store units in the cluster without running them
     Submit(SubmittingUnits),
+    /// Print the token that lets machines in
+    Token(TokenArgs),
     /// Take units off their machines; they stay in the cluster
     Unload(Units),
     /// Check unit files without submitting them
@@ -257,4 +284,80 @@ pub(crate) struct SshArgs {
     /// Port of ssh on the machine
     #[arg(long, default_value = "22", value_name = "PORT")]
     pub(crate) ssh_port: u16,
+}
+
+/// Where a member's certificates are.
+const IDENTITY_DIR: &str = "/var/lib/fleet/tls";
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Name of the cluster
+    #[arg(long, default_value = "cluster", value_name = "NAME")]
+    pub(crate) cluster: String,
+    /// Where to keep the certificates
+    #[arg(long, default_value = IDENTITY_DIR, value_name = "DIR")]
+    pub(crate) dir: std::path::PathBuf,
+    /// Id of this machine instead of the one in /etc/machine-id
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Name or address of this machine, for its certificate; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct JoinArgs {
+    /// The token, from `fleetctl token` on a manager
+    #[arg(long, env = "FLEETCTL_JOIN_TOKEN", hide_env_values = true)]
+    pub(crate) token: String,
+    /// Members to ask, in this order
+    #[arg(required = true, value_name = "HOST:PORT")]
+    pub(crate) members: Vec<String>,
+    /// Where to keep the certificates
+    #[arg(long, default_value = IDENTITY_DIR, value_name = "DIR")]
+    pub(crate) dir: std::path::PathBuf,
+    /// Id of this machine instead of the one in /etc/machine-id
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Name or address of this machine, for its certificate; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// Give up after this many seconds
+    #[arg(long, default_value = "30", value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct LeaveArgs {
+    /// Where the certificates are; they are removed
+    #[arg(long, default_value = IDENTITY_DIR, value_name = "DIR")]
+    pub(crate) dir: std::path::PathBuf,
+    /// Id of the machine instead of the one in its certificate
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Give up after this many seconds, and stay
+    #[arg(long, default_value = "120", value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct RemoveArgs {
+    /// Id of the machine; the whole id if it is lost
+    pub(crate) machine: String,
+    /// Even if it is alive
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct TokenArgs {
+    /// Whom it lets in: worker or manager
+    #[arg(default_value = "worker")]
+    pub(crate) role: String,
+    /// Make a new one; the old one is no longer valid
+    #[arg(long)]
+    pub(crate) rotate: bool,
+    /// How long the new one is valid, for example 24h; for ever by default
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
 }

@@ -2,10 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
-use std::process::Stdio;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,16 +13,15 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_rustls::TlsConnector;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::tunnel::{SshStream, through_ssh};
 
 const BASE: &str = "/fleet/v1";
-const REMOTE_SOCKET: &str = "/run/fleet.sock";
 
 /// A way to one fleetd.
 pub(crate) struct Client {
@@ -35,11 +31,23 @@ pub(crate) struct Client {
     debug: bool,
 }
 
-enum Way {
+/// How a daemon is reached.
+pub(crate) enum Way {
     Unix(String),
-    Tls { host: String, port: u16, config: Arc<rustls::ClientConfig> },
-    Plain { host: String, port: u16 },
-    Ssh(Vec<String>),
+    Tls {
+        host: String,
+        port: u16,
+        config: Arc<rustls::ClientConfig>,
+    },
+    Plain {
+        host: String,
+        port: u16,
+    },
+    /// The words of an `ssh` whose standard streams end at fleetd, and TLS over these if it listens on TCP.
+    Ssh {
+        words: Vec<String>,
+        tls: Option<(String, Arc<rustls::ClientConfig>)>,
+    },
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -50,8 +58,15 @@ impl Client {
         let limit = Duration::try_from_secs_f64(global.request_timeout).map_err(|_| {
             Failure::Usage(format!("--request-timeout {} is no time", global.request_timeout))
         })?;
+        refuse_etcd(global)?;
+        // An ssh connection is part of each request.
+        let more = if global.tunnel.is_some() { global.ssh_timeout } else { 0.0 };
+        let limit = limit + Duration::try_from_secs_f64(more).unwrap_or_default();
         let (way, shown) = match &global.tunnel {
-            Some(tunnel) => (Way::Ssh(ssh_words(global, tunnel)), format!("{tunnel} (through ssh)")),
+            Some(tunnel) => (
+                through_ssh(global, tunnel, way_of(global)?)?,
+                format!("{} (through ssh on {tunnel})", global.endpoint),
+            ),
             None => (way_of(global)?, global.endpoint.clone()),
         };
         Ok(Self { way, shown, limit, debug: global.debug })
@@ -60,13 +75,17 @@ impl Client {
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match &self.way {
             Way::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Way::Plain { host, port } => Box::new(TcpStream::connect((host.as_str(), *port)).await?),
+            Way::Plain { host, port } => Box::new(tcp(host, *port).await?),
             Way::Tls { host, port, config } => {
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let stream = tcp(host, *port).await?;
                 Box::new(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?)
             }
-            Way::Ssh(words) => Box::new(SshStream::open(words)?),
+            Way::Ssh { words, tls: None } => Box::new(SshStream::open(words)?),
+            Way::Ssh { words, tls: Some((host, config)) } => {
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                Box::new(TlsConnector::from(Arc::clone(config)).connect(name, SshStream::open(words)?).await?)
+            }
         })
     }
 
@@ -207,6 +226,35 @@ impl Client {
         self.whole(self.ask(method, &format!("/drain/{machine}"), None).await?).await.map(drop)
     }
 
+    /// The join tokens.
+    pub(crate) async fn tokens(&self) -> Result<fleet_join::TokenReply, Failure> {
+        self.get("/join/tokens").await
+    }
+
+    /// Puts a new token in the place of a role's, and tells both.
+    pub(crate) async fn rotate_token(
+        &self,
+        role: fleet_join::MemberRole,
+        valid_seconds: Option<u32>,
+    ) -> Result<fleet_join::TokenReply, Failure> {
+        let wish = fleet_join::RotateRequest { valid_seconds };
+        let body = serde_json::to_vec(&wish).map_err(|error| Failure::Protocol(error.to_string()))?;
+        let asked = self.ask(Method::POST, &format!("/join/tokens/{role}/rotate"), Some(body)).await?;
+        serde_json::from_slice(&self.whole(asked).await?)
+            .map_err(|error| Failure::Protocol(error.to_string()))
+    }
+
+    /// The machines that were let in.
+    pub(crate) async fn members(&self) -> Result<fleet_join::MemberPage, Failure> {
+        self.get("/join/members").await
+    }
+
+    /// Takes a machine out of the cluster.
+    pub(crate) async fn remove_machine(&self, id: &str, force: bool) -> Result<(), Failure> {
+        let path = format!("/machines/{id}{}", if force { "?force=true" } else { "" });
+        self.whole(self.ask(Method::DELETE, &path, None).await?).await.map(drop)
+    }
+
     /// Writes what comes to standard output, until it ends.
     pub(crate) async fn stream(&self, path: &str, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
         let answer = self.ask(Method::GET, path, None).await?;
@@ -222,6 +270,40 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// What was for a fleetctl that spoke to etcd itself.
+fn refuse_etcd(global: &Global) -> Result<(), Failure> {
+    if !global.driver.eq_ignore_ascii_case("api") {
+        let driver = &global.driver;
+        return Err(Failure::Usage(format!(
+            "--driver {driver} is not supported: fleetctl asks fleetd, not its store; name one with --endpoint"
+        )));
+    }
+    let files = [&global.etcd_keyfile, &global.etcd_certfile, &global.etcd_cafile];
+    if files.iter().any(|file| file.is_some()) {
+        eprintln!(
+            "WARNING: --etcd-keyfile, --etcd-certfile and --etcd-cafile are ignored: \
+             use --key-file, --cert-file and --ca-file, which are for fleetd"
+        );
+    }
+    let unused = [&global.etcd_key_prefix, &global.experimental_api];
+    if global.debug && unused.iter().any(|flag| flag.is_some()) {
+        eprintln!("--etcd-key-prefix and --experimental-api change nothing");
+    }
+    Ok(())
+}
+
+/// The name is looked up without getaddrinfo, which a static program does not have.
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut failure = io::Error::other(format!("{host} has no address"));
+    for address in kv_client::resolve::lookup(host.trim_matches(['[', ']'])).await? {
+        match TcpStream::connect((address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 fn way_of(global: &Global) -> Result<Way, Failure> {
@@ -286,71 +368,4 @@ fn tls(global: &Global) -> Result<Arc<rustls::ClientConfig>, Failure> {
         _ => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
-}
-
-/// The words of `ssh` that connect its standard streams to fleetd's socket over there.
-fn ssh_words(global: &Global, tunnel: &str) -> Vec<String> {
-    let mut words = ssh_options(global);
-    let (host, port) = tunnel.rsplit_once(':').unwrap_or((tunnel, "22"));
-    words.extend(["-p".into(), port.into(), format!("{}@{host}", global.ssh_username)]);
-    words.extend(["fleetctl".into(), "fd-forward".into(), REMOTE_SOCKET.into()]);
-    words
-}
-
-/// Options for every call of `ssh`.
-pub(crate) fn ssh_options(global: &Global) -> Vec<String> {
-    let mut words = vec!["-o".to_owned(), format!("ConnectTimeout={}", global.ssh_timeout.ceil().max(1.0))];
-    let checking = if global.strict_host_key_checking { "yes" } else { "no" };
-    words.extend(["-o".to_owned(), format!("StrictHostKeyChecking={checking}")]);
-    if let Some(file) = &global.known_hosts_file {
-        words.extend(["-o".to_owned(), format!("UserKnownHostsFile={file}")]);
-    }
-    words
-}
-
-/// The standard streams of an `ssh` that runs as long as this value.
-struct SshStream {
-    _child: Child,
-    input: ChildStdin,
-    output: ChildStdout,
-}
-
-impl SshStream {
-    fn open(words: &[String]) -> io::Result<Self> {
-        let mut child = Command::new("ssh")
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("could not start ssh: {error}")))?;
-        let missing = || io::Error::other("ssh has no standard streams");
-        let input = child.stdin.take().ok_or_else(missing)?;
-        let output = child.stdout.take().ok_or_else(missing)?;
-        Ok(Self { _child: child, input, output })
-    }
-}
-
-impl AsyncRead for SshStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.output).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for SshStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(cx)
-    }
 }

@@ -15,17 +15,27 @@ pub(crate) enum Failure {
     Read { path: String, reason: String },
     #[error("{0}")]
     Usage(String),
+    /// In fleet's own words, without ours around them.
+    #[error("{0}")]
+    Plain(String),
     #[error("unit {0} does not exist")]
     NoUnit(String),
     #[error("{path}: {reason}")]
     UnitFile { path: String, reason: String },
     #[error("{unit} is not {wanted} after {seconds} s: {why}")]
     NotReached { unit: String, wanted: String, seconds: u64, why: String },
+    #[error("{}", chain(.0.as_ref()))]
+    Join(Box<fleet_join::JoinError>),
     #[error("could not run {program}: {reason}")]
     Program { program: String, reason: String },
 }
 
 impl Failure {
+    /// What goes before the sentence.
+    pub(crate) fn label(&self) -> &'static str {
+        if matches!(self, Self::Plain(_)) { "" } else { "error: " }
+    }
+
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some("is fleetd running there? --endpoint or --tunnel names another"),
@@ -34,4 +44,15 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// A failure with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

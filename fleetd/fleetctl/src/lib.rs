@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod failure;
 mod table;
+mod tunnel;
 mod unit_args;
 
 use std::ffi::OsString;
@@ -45,7 +46,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     match runtime.block_on(dispatch(cli)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            eprintln!("{}{failure}", failure.label());
             if let Some(hint) = failure.hint() {
                 eprintln!("hint: {hint}");
             }
@@ -97,6 +98,12 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Undrain(args) => commands::drain::run(&client, &args.machine, false).await,
         Verb::Events(args) => commands::events::run(&client, &args, json).await,
         Verb::FdForward(args) => commands::fd_forward::run(&args).await,
+        Verb::Init(args) => commands::membership::init(&args),
+        Verb::Join(args) => commands::membership::join(&args).await,
+        Verb::Leave(args) => commands::membership::leave(&client, &args).await,
+        Verb::ListMembers => commands::membership::list(&client, json).await,
+        Verb::Remove(args) => commands::membership::remove(&client, &args).await,
+        Verb::Token(args) => commands::membership::token(&client, &args).await,
         Verb::Journal(args) => commands::journal::journal(&client, &args).await,
         Verb::Status(args) => commands::journal::status(&client, &args).await,
         Verb::ListMachines(args) => commands::list::machines(&client, &args, json).await,

@@ -107,6 +107,9 @@ async fn content(client: &Client, arg: &str, name: &UnitName) -> Result<UnitOpti
         if beside.exists() {
             return read_unit(&beside, name);
         }
+        let message =
+            format!("unable to find Unit({name}) or template Unit({template}) in Registry or on filesystem");
+        return Err(Failure::Usage(message));
     }
     Err(Failure::Usage(format!("unable to find Unit({name}) in Registry or on filesystem")))
 }

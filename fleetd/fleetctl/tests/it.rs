@@ -108,6 +108,17 @@ fn nobody_there_is_told_with_what_to_do() {
     assert_eq!((printed.code, printed.out.as_str()), (Some(1), ""));
     assert!(printed.err.starts_with("error: fleetd at unix:///nonexistent/fleet.sock does not answer: "));
     assert!(printed.err.contains("\nhint: "), "{}", printed.err);
+    let printed = alone(&["--driver", "etcd", "list-units"]);
+    assert!(printed.err.starts_with("error: --driver etcd is not supported: "), "{}", printed.err);
+    let old = [
+        "--experimental-api",
+        "--etcd-key-prefix",
+        "/x",
+        "--endpoint",
+        "/nonexistent/fleet.sock",
+        "list-units",
+    ];
+    assert!(alone(&old).err.contains("does not answer"), "{:?}", alone(&old));
     let printed = alone(&["--endpoint", "gopher://x", "list-units"]);
     assert!(printed.err.contains("is not unix:///path, https://host:port"), "{}", printed.err);
 }
@@ -202,7 +213,29 @@ fn mistakes_are_told_in_a_sentence() {
     }
     let missing = world.run(&["start", "none.service"]);
     assert_eq!(missing.code, Some(1));
-    assert!(missing.err.contains("unable to find Unit(none.service)"), "{}", missing.err);
+    let expected = "Error creating units: unable to find Unit(none.service) in Registry or on filesystem\n";
+    assert_eq!(missing.err, expected);
+    let missing = world.run(&["load", "none@1.service"]);
+    let expected = "Error creating units: unable to find Unit(none@1.service) or template Unit(none@.service) \
+                    in Registry or on filesystem\n";
+    assert_eq!((missing.code, missing.err.as_str()), (Some(1), expected));
+    for verb in ["stop", "unload", "restart", "destroy"] {
+        let printed = world.run(&[verb, "none.service"]);
+        let expected =
+            Printed { code: Some(0), out: String::new(), err: "Units not found in registry\n".into() };
+        assert_eq!(printed, expected, "{verb}");
+    }
+    for (args, expected) in [
+        (&["ssh"][..], "Unable to proceed: one machine or unit must be provided\n"),
+        (&["ssh", "nowhere"], "Unable to proceed: could not find matching unit or machine\n"),
+        (
+            &["ssh", "--machine", "0123", "--unit", "a"],
+            "Both machine and unit flags provided, please specify only one.\n",
+        ),
+    ] {
+        let refused = world.run(args);
+        assert_eq!((refused.code, refused.err.as_str()), (Some(1), expected), "{args:?}");
+    }
     for (text, part) in [
         ("[X-Fleet]\nNonsense=1\n", "Nonsense"),
         ("[X-Fleet]\nGlobal=true\nMachineOf=b.service\n", "Global"),
@@ -212,10 +245,9 @@ fn mistakes_are_told_in_a_sentence() {
         for verb in ["submit", "verify"] {
             let refused = world.run(&[verb, "bad.service"]);
             assert_eq!(refused.code, Some(1), "{verb} {text}");
-            assert!(
-                refused.err.starts_with("error: bad.service: ") && refused.err.contains(part),
-                "{refused:?}"
-            );
+            let begins =
+                if verb == "verify" { "error: bad.service: " } else { "Error creating units: bad.service: " };
+            assert!(refused.err.starts_with(begins) && refused.err.contains(part), "{refused:?}");
         }
     }
     // What cannot be placed is told, and why, instead of waiting without a word.
@@ -289,4 +321,98 @@ fn a_machine_is_drained_and_events_tell_of_it() {
     world.ok(&["undrain", "0123"]);
     eventually("it runs again", LIMIT, || !world.supervisor.running().is_empty());
     assert_eq!(world.run(&["drain", "fff"]).code, Some(1));
+}
+
+/// The ssh server of our machines, which lets one key in; it ends with this value.
+struct Sshd {
+    child: std::process::Child,
+    agent: std::process::Child,
+    port: u16,
+    socket: PathBuf,
+}
+
+impl Sshd {
+    /// Nothing where it is not built, or there is no ssh.
+    fn start(dir: &std::path::Path) -> Option<Self> {
+        let test = std::env::current_exe().ok()?;
+        let program = test.parent()?.parent()?.join("hostos-sshd");
+        let key = dir.join("key");
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+        if !program.exists() || !made.is_ok_and(|it| it.success()) {
+            println!("skipped: needs ssh, and {} to be built", program.display());
+            return None;
+        }
+        let home = dir.join("home");
+        std::fs::create_dir_all(home.join(".ssh")).expect("a directory");
+        std::fs::copy(dir.join("key.pub"), home.join(".ssh/authorized_keys")).expect("copies");
+        let shell = dir.join("shell");
+        let fleetctl =
+            std::path::Path::new(env!("CARGO_BIN_EXE_fleetctl")).parent().expect("a folder").display();
+        std::fs::write(&shell, format!("#!/bin/sh\nPATH={fleetctl}:$PATH exec /bin/sh \"$@\"\n"))
+            .expect("writes");
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&shell, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let user = |flag: &str| {
+            let output = Command::new("id").arg(flag).output().expect("id runs");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let line = format!("core:x:{}:{}::{}:{}\n", user("-u"), user("-g"), home.display(), shell.display());
+        std::fs::write(dir.join("passwd"), line).expect("writes");
+        let port = fleet_testbed::free_port();
+        let child = Command::new(program)
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--accounts"])
+            .arg(dir)
+            .arg("--host-key")
+            .arg(dir.join("host_key"))
+            .stderr(std::fs::File::create(dir.join("sshd.log")).expect("a log"))
+            .spawn()
+            .expect("sshd starts");
+        let socket = dir.join("agent");
+        let agent = Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn();
+        let sshd = Self { child, agent: agent.expect("ssh-agent starts"), port, socket };
+        eventually("the agent has the key", LIMIT, || {
+            let mut add = Command::new("ssh-add");
+            add.arg("-q").arg(&key).env("SSH_AUTH_SOCK", &sshd.socket).stderr(Stdio::null());
+            add.status().is_ok_and(|it| it.success())
+        });
+        eventually("sshd listens", LIMIT, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Some(sshd)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        for child in [&mut self.child, &mut self.agent] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_tunnel_goes_over_ssh() {
+    let Some(world) = World::start() else { return };
+    let Some(sshd) = Sshd::start(world.dir.path()) else { return };
+    let known = world.dir.path().join("known_hosts");
+    let through = |checking: &str, args: &[&str]| {
+        let mut command = world.command(&["--tunnel", &format!("127.0.0.1:{}", sshd.port)]);
+        command.args(["--known-hosts-file", &known.display().to_string(), "--request-timeout", "20"]);
+        command.args(["--strict-host-key-checking", checking]).args(args).env("SSH_AUTH_SOCK", &sshd.socket);
+        printed(command.stdin(Stdio::null()))
+    };
+    let refused = through("true", &["list-machines"]);
+    assert_eq!(refused.code, Some(1), "a host that is not known is refused: {refused:?}");
+    assert!(refused.err.contains("Host key verification failed"), "{refused:?}");
+    let direct = world.ok(&["list-machines"]);
+    assert_eq!(through("false", &["list-machines"]).out, direct);
+    assert_eq!(through("true", &["list-machines"]).out, direct, "it is known now");
+    world.write("a.service", PLAIN);
+    let started = through("true", &["start", "a.service"]);
+    assert_eq!(
+        started.out.lines().last(),
+        Some("Unit a.service launched on 01234567.../10.0.0.1"),
+        "{started:?}"
+    );
+    assert_eq!(through("true", &["destroy", "a.service"]).out, "Destroyed a.service\n");
 }

@@ -12,12 +12,14 @@ use crate::table::short;
 use crate::unit_args::{is_global, submitted, unit_name};
 
 const LOOK_EACH: Duration = Duration::from_millis(200);
+/// What one of fleet's attempts lasts; here it is looked oftener.
+const ATTEMPT: Duration = Duration::from_millis(500);
 /// A start that waits longer tells why.
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
 pub(crate) async fn submit(client: &Client, args: &SubmittingUnits) -> Result<u8, Failure> {
     for arg in given(&args.units) {
-        submitted(client, arg, replaceable(args, TargetState::Inactive)).await?;
+        created(submitted(client, arg, replaceable(args, TargetState::Inactive)).await)?;
     }
     Ok(0)
 }
@@ -30,6 +32,17 @@ pub(crate) async fn start(client: &Client, args: &SubmittingUnits) -> Result<u8,
     submit_and_wish(client, args, TargetState::Launched).await
 }
 
+/// In fleet's words, which scripts look for.
+fn created<T>(done: Result<T, Failure>) -> Result<T, Failure> {
+    done.map_err(|failure| match failure {
+        Failure::Usage(reason) => Failure::Plain(format!("Error creating units: {reason}")),
+        Failure::UnitFile { .. } | Failure::Read { .. } => {
+            Failure::Plain(format!("Error creating units: {failure}"))
+        }
+        other => other,
+    })
+}
+
 async fn submit_and_wish(
     client: &Client,
     args: &SubmittingUnits,
@@ -37,7 +50,7 @@ async fn submit_and_wish(
 ) -> Result<u8, Failure> {
     let mut units = Vec::new();
     for arg in given(&args.units) {
-        let unit = submitted(client, arg, replaceable(args, target)).await?;
+        let unit = created(submitted(client, arg, replaceable(args, target)).await)?;
         wish(client, &unit, target).await?;
         units.push(unit);
     }
@@ -57,8 +70,8 @@ fn replaceable(args: &SubmittingUnits, target: TargetState) -> Option<&'static [
 
 pub(crate) async fn stop(client: &Client, args: &Units) -> Result<u8, Failure> {
     let mut units = Vec::new();
-    for arg in given(&args.units) {
-        let unit = existing(client, arg).await?;
+    let Some(found) = found(client, &args.units).await? else { return Ok(0) };
+    for unit in found {
         if !is_global(&unit) && unit.desired_state == TargetState::Inactive.as_str() {
             eprintln!("Unable to stop unit {} in state inactive", unit.name);
             return Ok(1);
@@ -80,8 +93,8 @@ pub(crate) async fn stop(client: &Client, args: &Units) -> Result<u8, Failure> {
 
 pub(crate) async fn unload(client: &Client, args: &Units) -> Result<u8, Failure> {
     let mut units = Vec::new();
-    for arg in given(&args.units) {
-        let unit = existing(client, arg).await?;
+    let Some(found) = found(client, &args.units).await? else { return Ok(0) };
+    for unit in found {
         wish(client, &unit, TargetState::Inactive).await?;
         units.push(unit);
     }
@@ -89,8 +102,12 @@ pub(crate) async fn unload(client: &Client, args: &Units) -> Result<u8, Failure>
 }
 
 pub(crate) async fn restart(client: &Client, args: &Units) -> Result<u8, Failure> {
-    for arg in given(&args.units) {
-        let unit = existing(client, arg).await?;
+    let Some(found) = found(client, &args.units).await? else { return Ok(0) };
+    for unit in found {
+        if !is_global(&unit) && unit.desired_state == TargetState::Inactive.as_str() {
+            eprintln!("Unable to stop unit {} in state inactive", unit.name);
+            return Ok(1);
+        }
         let one = std::slice::from_ref(&unit);
         for target in [TargetState::Loaded, TargetState::Launched] {
             wish(client, &unit, target).await?;
@@ -106,24 +123,42 @@ pub(crate) async fn restart(client: &Client, args: &Units) -> Result<u8, Failure
 }
 
 pub(crate) async fn destroy(client: &Client, args: &Units) -> Result<u8, Failure> {
-    let mut code = 0;
-    for arg in given(&args.units) {
-        let name = unit_name(arg)?;
-        match client.delete_unit(name.as_str()).await {
+    let Some(found) = found(client, &args.units).await? else { return Ok(0) };
+    for unit in found {
+        match client.delete_unit(&unit.name).await {
             Ok(()) => {
                 if !args.blocking.no_block {
-                    wait_until_gone(client, name.as_str(), &args.blocking).await?;
+                    wait_until_gone(client, &unit.name, &args.blocking).await?;
                 }
-                println!("Destroyed {name}");
+                println!("Destroyed {}", unit.name);
             }
-            Err(Failure::Api { code: 404, .. }) => {
-                eprintln!("Unit {name} does not exist");
-                code = 1;
-            }
+            // Somebody else was faster; it is gone, as was wished.
+            Err(Failure::Api { code: 404, .. }) => {}
             Err(failure) => return Err(failure),
         }
     }
-    Ok(code)
+    Ok(0)
+}
+
+/// Those of the named units that there are; nothing when there is nothing to do. As in fleet, a name that
+/// the cluster does not know is no failure: what was wished of it is so already.
+async fn found(client: &Client, args: &[String]) -> Result<Option<Vec<Unit>>, Failure> {
+    let mut units = Vec::new();
+    for arg in given(args) {
+        let name = unit_name(arg)?;
+        match client.unit(name.as_str()).await? {
+            Some(unit) => units.push(unit),
+            None if args.len() > 1 => eprintln!("Unit {name} not found in registry"),
+            None => {}
+        }
+    }
+    if units.is_empty() {
+        if !args.is_empty() {
+            eprintln!("Units not found in registry");
+        }
+        return Ok(None);
+    }
+    Ok(Some(units))
 }
 
 fn given(units: &[String]) -> &[String] {
@@ -131,11 +166,6 @@ fn given(units: &[String]) -> &[String] {
         eprintln!("No units given");
     }
     units
-}
-
-async fn existing(client: &Client, arg: &str) -> Result<Unit, Failure> {
-    let name = unit_name(arg)?;
-    client.unit(name.as_str()).await?.ok_or_else(|| Failure::NoUnit(name.to_string()))
 }
 
 async fn wish(client: &Client, unit: &Unit, target: TargetState) -> Result<(), Failure> {
@@ -169,7 +199,6 @@ async fn wait_for(
     blocking: &Blocking,
 ) -> Result<(), Failure> {
     let began = Instant::now();
-    let mut looked = 0;
     let mut told = false;
     loop {
         let unit = client.unit(name).await?.ok_or_else(|| Failure::NoUnit(name.to_owned()))?;
@@ -177,8 +206,7 @@ async fn wait_for(
             report(client, &unit, target).await?;
             return Ok(());
         }
-        looked += 1;
-        if is_over(blocking, looked, began) {
+        if is_over(blocking, began) {
             return Err(not_reached(client, name, target, began).await);
         }
         if !told
@@ -195,8 +223,8 @@ async fn wait_for(
     }
 }
 
-fn is_over(blocking: &Blocking, looked: u32, began: Instant) -> bool {
-    (blocking.block_attempts > 0 && looked >= blocking.block_attempts)
+fn is_over(blocking: &Blocking, began: Instant) -> bool {
+    (blocking.block_attempts > 0 && began.elapsed() >= ATTEMPT * blocking.block_attempts)
         || (blocking.wait > 0 && began.elapsed() > Duration::from_secs(blocking.wait))
 }
 
@@ -230,10 +258,8 @@ async fn report(client: &Client, unit: &Unit, target: TargetState) -> Result<(),
 
 async fn wait_until_gone(client: &Client, name: &str, blocking: &Blocking) -> Result<(), Failure> {
     let began = Instant::now();
-    let mut looked = 0;
     while !client.states(Some(name)).await?.is_empty() {
-        looked += 1;
-        if is_over(blocking, looked, began) {
+        if is_over(blocking, began) {
             let (unit, seconds) = (name.to_owned(), began.elapsed().as_secs());
             return Err(Failure::NotReached {
                 unit,

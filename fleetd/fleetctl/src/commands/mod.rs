@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod fd_forward;
 pub(crate) mod journal;
 pub(crate) mod list;
+pub(crate) mod membership;
 pub(crate) mod scale;
 pub(crate) mod ssh;
 pub(crate) mod verify;
