@@ -23,12 +23,14 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
     /// `rmachine create` beside a bare boot of the same kernel
     Create,
     /// The key-value store beside etcd
     Kv,
+    /// A thousand simulated machines on a store of three members
+    Fleet,
 }
 
 /// Runs one benchmark.
@@ -39,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             create::run(args.json)
         }
         Name::Kv => program(&["kv-bench", "kvd"], args),
+        Name::Fleet => program(&["fleet-sim", "kvd"], args),
     }
 }
 
@@ -50,7 +53,11 @@ fn program(packages: &[&str], args: &Args) -> Result<()> {
         build.args(["--package", package]);
     }
     cargo::run(&mut build)?;
-    let mut bench = std::process::Command::new(cargo::target_dir().join("release").join(packages[0]));
+    let built = |name: &str| cargo::target_dir().join("release").join(name);
+    let mut bench = std::process::Command::new(built(packages[0]));
+    if args.name == Name::Fleet {
+        bench.arg("--start").arg(built("kvd"));
+    }
     bench.args(args.json.then_some("--json")).args(&args.rest).env("PATH", setup::path_with_elders());
     cargo::run(&mut bench)
 }
