@@ -68,6 +68,11 @@ pub trait Driver: Send {
     /// Where its ssh server is.
     fn ssh(&self) -> Option<SshEndpoint>;
 
+    /// User to log in as, whom the machine's config must provide for.
+    fn login_user(&self) -> &str {
+        "core"
+    }
+
     /// Names and addresses that its certificate must carry, beside its own name.
     fn certificate_names(&self) -> Vec<String>;
 

@@ -28,7 +28,9 @@ pub struct Identity<'a> {
     pub server_key: &'a str,
     /// The ssh server's key, in OpenSSH's format.
     pub ssh_host_key: &'a str,
-    /// Key of the user `core`, one `authorized_keys` line.
+    /// User to log in as, made if the image has no such user.
+    pub ssh_user: &'a str,
+    /// Key of that user, one `authorized_keys` line.
     pub ssh_authorized_key: &'a str,
 }
 
@@ -55,6 +57,15 @@ pub fn config(identity: &Identity<'_>) -> Value {
             { "name": "root", "sshAuthorizedKeys": [identity.ssh_authorized_key.trim()] },
         ]},
     });
+    if !["core", "root"].contains(&identity.ssh_user)
+        && let Some(users) = config["passwd"]["users"].as_array_mut()
+    {
+        // The groups that `core` is in.
+        users.push(json!({
+            "name": identity.ssh_user, "groups": ["sudo", "systemd-journal", "docker"],
+            "sshAuthorizedKeys": [identity.ssh_authorized_key.trim()],
+        }));
+    }
     if !identity.engine.env.is_empty() {
         let contents = engine_environment(&identity.engine.env);
         files.push(file("/etc/systemd/system/docker.service.d/10-environment.conf", 0o644, &contents));
@@ -211,6 +222,7 @@ mod tests {
             server_cert: "CERT",
             server_key: "KEY",
             ssh_host_key: "HOST",
+            ssh_user: "ada",
             ssh_authorized_key: "ssh-ed25519 AAAA\n",
         });
         let files = config["storage"]["files"].as_array().expect("files");

@@ -28,10 +28,7 @@ pub(crate) fn arguments(config: &QemuConfig, place: &Place, image: &Image, accel
     control(&mut args);
     network(&mut args, config, place);
     args.pair("-fw_cfg", format!("name={FW_CFG_CONFIG},file={}", files::CONFIG));
-    args.pair(
-        "-drive",
-        format!("if=none,id=state,file={},format=qcow2,discard=unmap,detect-zeroes=unmap", files::DISK),
-    );
+    args.pair("-drive", drive(config));
     args.pair("-device", "virtio-blk-pci,drive=state,serial=rmachine-state");
     args.pair("-device", "virtio-rng-pci");
     args.0
@@ -108,10 +105,29 @@ fn network(args: &mut Arguments, config: &QemuConfig, place: &Place) {
             let switch = from_machine(place, &place.store.join(&config.network_switch));
             format!("stream,id=net1,server=off,addr.type=unix,addr.path={}", switch.display())
         }
-        Network::Bridge => format!("bridge,id=net1,br={}", config.network_bridge),
+        Network::Bridge => format!("bridge,id=net1,br={}", no_comma(&config.network_bridge)),
+        Network::Tap => {
+            format!("tap,id=net1,ifname={},script=no,downscript=no", no_comma(&config.network_interface))
+        }
     };
     args.pair("-netdev", second);
     args.pair("-device", format!("virtio-net-pci,netdev=net1,mac={},romfile=", mac(place.id, 1)));
+}
+
+fn drive(config: &QemuConfig) -> String {
+    let mut drive =
+        format!("if=none,id=state,file={},format=qcow2,discard=unmap,detect-zeroes=unmap", files::DISK);
+    for (option, word) in [("cache", &config.cache_mode), ("aio", &config.io_mode)] {
+        if !word.is_empty() {
+            drive.push_str(&format!(",{option}={word}"));
+        }
+    }
+    drive
+}
+
+/// A user's word; QEMU takes a doubled comma for a plain one.
+fn no_comma(word: &str) -> String {
+    word.replace(',', ",,")
 }
 
 /// A path of the store as seen from the machine's folder, or the path itself.
@@ -164,6 +180,19 @@ mod tests {
         assert!(text.contains(&"../../images/1.0.0-x/vmlinuz".into()), "{text:?}");
         assert!(text.iter().any(|word| word.ends_with("addr.path=../../clusters/c/s")), "{text:?}");
         assert!(!text.iter().any(|word| word.contains("hostfwd")), "forwards come over QMP");
+    }
+
+    #[test]
+    fn what_the_user_chooses_of_disk_and_network_is_handed_on() {
+        let mut config = QemuConfig::new("w1", Uuid::from_u128(1), "x");
+        assert!(!drive(&config).contains("cache="));
+        (config.cache_mode, config.io_mode) = ("none".into(), "native".into());
+        assert!(drive(&config).ends_with(",cache=none,aio=native"));
+        (config.network, config.network_interface) = (Network::Tap, "tap0,x".into());
+        let tcg = Verdict { kvm: false, reason: String::new() };
+        let args = arguments(&config, &place("/s"), &image("/s"), &tcg);
+        let tap = "tap,id=net1,ifname=tap0,,x,script=no,downscript=no";
+        assert!(args.iter().any(|word| word == tap), "{args:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `config.json` keeps for a QEMU machine. The first keys are docker-machine's.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use machine_core::driver::{Forward, Protocol};
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,55 @@ pub enum Network {
     User,
     /// As `User`, and a second interface on the cluster's switch.
     Cluster,
-    /// On a bridge of this workstation; needs privileges.
+    /// As `User`, and a second interface on a bridge of this workstation; needs privileges.
     Bridge,
+    /// As `User`, and a second interface on a tap of this workstation; needs privileges.
+    Tap,
+}
+
+/// Ports of this workstation that a machine may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest, at least one above.
+    pub last: u16,
+}
+
+/// Below the ports that this workstation's own connections take, above the well-known ones.
+impl Default for PortRange {
+    fn default() -> Self {
+        Self { first: 20_000, last: 31_999 }
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ports =
+            text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match ports {
+            // One for ssh and one for the engine.
+            Some((first, last)) if 0 < first && first < last => Ok(Self { first, last }),
+            _ => Err(format!("`{text}` is no range of at least two ports: write it like 30000-30999")),
+        }
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<PortRange> for String {
+    fn from(range: PortRange) -> Self {
+        format!("{}-{}", range.first, range.last)
+    }
 }
 
 /// What `config.json` keeps for a QEMU machine.
@@ -60,6 +108,9 @@ pub struct QemuConfig {
     /// Bridge to join, when `network` says so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network_bridge: String,
+    /// Tap to use, when `network` says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network_interface: String,
     /// Socket of the switch to join, when `network` says so; relative to the store.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network_switch: String,
@@ -77,6 +128,15 @@ pub struct QemuConfig {
     pub forwards: Vec<Forward>,
     /// Guest ports whose host port the user chose, so that it must not move.
     pub pinned: Vec<u16>,
+    /// Ports of this workstation to choose from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_ports: Option<PortRange>,
+    /// QEMU's word for the cache of the disk, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cache_mode: String,
+    /// QEMU's word for how the disk is read and written, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub io_mode: String,
     /// Further words for the kernel command line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cmdline: String,
@@ -99,6 +159,7 @@ impl QemuConfig {
             program: "qemu-system-x86_64".into(),
             network: Network::User,
             network_bridge: String::new(),
+            network_interface: String::new(),
             network_switch: String::new(),
             accel: Accel::Auto,
             accel_used: String::new(),
@@ -107,6 +168,9 @@ impl QemuConfig {
             mac: mac(id, 0),
             forwards: Vec::new(),
             pinned: Vec::new(),
+            local_ports: None,
+            cache_mode: String::new(),
+            io_mode: String::new(),
             cmdline: String::new(),
         };
         config.open(SSH_PORT, 0);
@@ -144,4 +208,18 @@ impl QemuConfig {
 pub(crate) fn mac(id: Uuid, interface: u8) -> String {
     let b = id.as_bytes();
     format!("02:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4] ^ interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_ports_has_room_for_two() {
+        let range: PortRange = "30000-30001".parse().expect("a range");
+        assert_eq!(String::from(range), "30000-30001");
+        for bad in ["", "30000", "0-10", "30000-30000", "30001-30000", "1-70000", "a-b"] {
+            assert!(bad.parse::<PortRange>().is_err(), "{bad}");
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! The driver itself: starts QEMU, asks it, ends it.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,22 +10,16 @@ use machine_store::{Image, Store, write_unsynced};
 use machine_types::State;
 use serde_json::{Value, json};
 
-use crate::config::{ENGINE_PORT, Network, QemuConfig, SSH_PORT};
+use crate::check::{check_room, check_shape, find_program};
+use crate::config::{ENGINE_PORT, QemuConfig, SSH_PORT};
+use crate::control::{ASK, AskError, POWER_DOWN, ask_identity, connect, end, foreign, power_down};
 use crate::process::Process;
 use crate::qmp::{Qmp, QmpError};
 use crate::ready::{self, Outcome};
 use crate::{accel, command, files, forward};
 
-/// For one question to a QEMU that may be busy.
-const ASK: Duration = Duration::from_secs(5);
-/// For a guest to go down by itself after the power button.
-const POWER_DOWN: Duration = Duration::from_secs(30);
-/// For a killed process to vanish.
-const VANISH: Duration = Duration::from_secs(10);
 /// Under KVM a kernel prints its first line at once.
 const MUTE: Duration = Duration::from_secs(15);
-/// A start needs room for logs; a machine's disk grows as it is used.
-const ROOM: u64 = 64 << 20;
 
 /// One machine as a QEMU process.
 #[derive(Debug)]
@@ -100,9 +93,10 @@ impl QemuDriver {
     /// Opens all ways in, and tells which had to move.
     fn open_forwards(&mut self, session: &Session<'_>, qmp: &mut Qmp) -> Result<(), DriverError> {
         let id = session.place.id;
+        let range = self.config.local_ports.unwrap_or_default();
         for wanted in &mut self.config.forwards {
             let pinned = self.config.pinned.contains(&wanted.guest_port);
-            let opened = forward::open(qmp, id, wanted, pinned)?;
+            let opened = forward::open(qmp, id, range, wanted, pinned)?;
             if wanted.host_port != 0 && wanted.host_port != opened.host_port {
                 session.observer.notice(Event::Warning(format!(
                     "port {} is taken by another program now: port {} of machine `{}` moved to {}",
@@ -113,6 +107,16 @@ impl QemuDriver {
         }
         self.config.note_ports();
         Ok(())
+    }
+
+    /// An interrupted start may have opened some ports, and written none of them down.
+    fn finish_forwards(&mut self, session: &Session<'_>, qmp: &mut Qmp) -> Result<(), DriverError> {
+        for open in forward::existing(qmp)? {
+            if self.config.forwards.iter().any(|wanted| wanted.guest_port == open.guest_port) {
+                forward::close(qmp, &open)?;
+            }
+        }
+        self.open_forwards(session, qmp)
     }
 
     fn power_on(&mut self, session: &Session<'_>) -> Result<(), DriverError> {
@@ -168,8 +172,7 @@ impl Driver for QemuDriver {
 
     fn start(&mut self, session: &Session<'_>) -> Result<(), DriverError> {
         match Self::running(session)? {
-            // An interrupted start may have left ports closed.
-            Some(mut qmp) if self.config.ssh_port == 0 => self.open_forwards(session, &mut qmp),
+            Some(mut qmp) if self.config.ssh_port == 0 => self.finish_forwards(session, &mut qmp),
             Some(_) => Ok(()),
             None => self.power_on(session),
         }
@@ -224,14 +227,16 @@ impl Driver for QemuDriver {
     }
 
     fn state(&self, place: &Place, limit: Duration) -> Result<State, DriverError> {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut qmp = match Qmp::connect(&place.dir, files::QUERY, limit) {
             Ok(Some(qmp)) => qmp,
             Ok(None) => return Ok(State::Stopped),
             Err(QmpError::TimedOut { .. }) => return Ok(State::Timeout),
             Err(error) => return Err(DriverError::failed("could not ask QEMU").source(error)),
         };
-        let status =
-            ask_identity(&mut qmp, place).and_then(|()| Ok(qmp.execute("query-status", json!({}), limit)?));
+        let status = ask_identity(&mut qmp, place, left())
+            .and_then(|()| Ok(qmp.execute("query-status", json!({}), left())?));
         match status {
             Ok(status) => Ok(combine(status["status"].as_str().unwrap_or_default(), place)),
             Err(AskError::Foreign(uuid)) => Err(foreign(place, &uuid)),
@@ -273,6 +278,10 @@ impl Driver for QemuDriver {
         })
     }
 
+    fn login_user(&self) -> &str {
+        &self.config.ssh_user
+    }
+
     fn certificate_names(&self) -> Vec<String> {
         // The last is the address that QEMU's own network gives to its only guest.
         ["localhost", "127.0.0.1", "::1", "10.0.2.15"].map(str::to_owned).to_vec()
@@ -291,7 +300,10 @@ impl Driver for QemuDriver {
             return Err(DriverError::failed(format!("{wanted} is open already")));
         }
         let opened = match Self::running(session)? {
-            Some(mut qmp) => forward::open(&mut qmp, session.place.id, &wanted, wanted.host_port != 0)?,
+            Some(mut qmp) => {
+                let range = self.config.local_ports.unwrap_or_default();
+                forward::open(&mut qmp, session.place.id, range, &wanted, wanted.host_port != 0)?
+            }
             None => wanted,
         };
         self.config.forwards.push(opened.clone());
@@ -324,144 +336,6 @@ impl Driver for QemuDriver {
     }
 }
 
-/// Ends every QEMU that outlived its machine's folder; says how many there were.
-pub fn sweep_orphans(dir: &Path) -> usize {
-    let orphans = Process::orphans(dir);
-    for orphan in &orphans {
-        tracing::info!(pid = orphan.pid(), dir = %dir.display(), "ending a QEMU without a folder");
-        orphan.kill();
-        orphan.wait(VANISH, &|| false);
-    }
-    orphans.len()
-}
-
-/// Ends whatever QEMU listens in a machine's folder, although nothing else is known of the machine.
-pub fn sweep(dir: &Path) -> Result<(), DriverError> {
-    match Qmp::connect(dir, files::CONTROL, ASK) {
-        Ok(Some(mut qmp)) => quit(&mut qmp),
-        Ok(None) => Ok(()),
-        Err(error) => Err(DriverError::failed("could not end QEMU").source(error)),
-    }
-}
-
-enum AskError {
-    Foreign(String),
-    Qmp(QmpError),
-}
-
-impl From<QmpError> for AskError {
-    fn from(error: QmpError) -> Self {
-        Self::Qmp(error)
-    }
-}
-
-fn ask_identity(qmp: &mut Qmp, place: &Place) -> Result<(), AskError> {
-    let answer = qmp.execute("query-uuid", json!({}), ASK)?;
-    let uuid = answer["UUID"].as_str().unwrap_or_default();
-    if uuid.eq_ignore_ascii_case(&place.id.to_string()) {
-        Ok(())
-    } else {
-        Err(AskError::Foreign(uuid.to_owned()))
-    }
-}
-
-fn foreign(place: &Place, uuid: &str) -> DriverError {
-    DriverError::failed(format!(
-        "the QEMU that listens in {} is another machine: it has UUID {uuid}, not {}",
-        place.dir.display(),
-        place.id
-    ))
-    .hint("end that QEMU by hand; rmachine does not touch it")
-}
-
-/// The machine's QEMU, if one runs. It is certain to be this machine's.
-fn connect(place: &Place, socket: &str) -> Result<Option<Qmp>, DriverError> {
-    let silent = |error: QmpError| {
-        DriverError::failed(format!("QEMU of machine `{}` does not answer", place.name))
-            .source(error)
-            .hint(format!("end it with `rmachine kill {}`", place.name))
-    };
-    let Some(mut qmp) = Qmp::connect(&place.dir, socket, ASK).map_err(silent)? else { return Ok(None) };
-    match ask_identity(&mut qmp, place) {
-        Ok(()) => Ok(Some(qmp)),
-        Err(AskError::Foreign(uuid)) => Err(foreign(place, &uuid)),
-        Err(AskError::Qmp(QmpError::Closed)) => Ok(None),
-        Err(AskError::Qmp(error)) => Err(silent(error)),
-    }
-}
-
-/// Presses the power button until the machine goes down; says whether it did.
-fn power_down(qmp: &mut Qmp, session: &Session<'_>) -> Result<bool, DriverError> {
-    let failed = |error: QmpError| DriverError::failed("the power button did not work").source(error);
-    let start = Instant::now();
-    let mut pressed: Option<Instant> = None;
-    // A paused machine would not notice the button.
-    match qmp.execute("cont", json!({}), ASK) {
-        Ok(_) | Err(QmpError::Refused { .. }) => {}
-        Err(error) => return Err(failed(error)),
-    }
-    while start.elapsed() < POWER_DOWN {
-        session.cancel.check()?;
-        // Early in its boot a machine does not listen to the button yet: press again.
-        if pressed.is_none_or(|at| at.elapsed() > Duration::from_secs(2)) {
-            match qmp.execute("system_powerdown", json!({}), ASK) {
-                Ok(_) => pressed = Some(Instant::now()),
-                Err(QmpError::Closed) => return Ok(true),
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        match qmp.event(Duration::from_millis(50)) {
-            Ok(_) => {}
-            Err(QmpError::Closed) => return Ok(true),
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(false)
-}
-
-/// Turns the machine off, by asking QEMU or, if it is deaf, by a signal to what is certain to be it.
-fn end(place: &Place) -> Result<(), DriverError> {
-    let process = Process::find(&place.dir, place.id);
-    match connect(place, files::CONTROL) {
-        Ok(Some(mut qmp)) => {
-            if let Err(error) = quit(&mut qmp) {
-                tracing::debug!(%error, "QEMU did not quit");
-            }
-        }
-        Ok(None) => {}
-        Err(error) if process.is_none() => return Err(error),
-        Err(error) => tracing::debug!(%error, "QEMU is deaf"),
-    }
-    let Some(process) = process else { return Ok(()) };
-    if process.wait(Duration::from_secs(2), &|| false) {
-        return Ok(());
-    }
-    process.kill();
-    if process.wait(VANISH, &|| false) {
-        Ok(())
-    } else {
-        Err(DriverError::failed(format!(
-            "QEMU of machine `{}`, process {}, does not end",
-            place.name,
-            process.pid()
-        )))
-    }
-}
-
-fn quit(qmp: &mut Qmp) -> Result<(), DriverError> {
-    match qmp.execute("quit", json!({}), ASK) {
-        Ok(_) | Err(QmpError::Closed) => {}
-        Err(error) => return Err(DriverError::failed("QEMU did not quit").source(error)),
-    }
-    let deadline = Instant::now() + ASK;
-    while Instant::now() < deadline {
-        if let Err(QmpError::Closed) = qmp.event(Duration::from_millis(50)) {
-            return Ok(());
-        }
-    }
-    Err(DriverError::failed("QEMU did not quit"))
-}
-
 /// What the machine is doing, from what QEMU knows and what the guest reported.
 fn combine(status: &str, place: &Place) -> State {
     match status {
@@ -478,52 +352,6 @@ fn combine(status: &str, place: &Place) -> State {
         Phase::Failed(_) => State::Error,
         Phase::Stopping(_) => State::Stopping,
     }
-}
-
-fn find_program(program: &str) -> Result<PathBuf, DriverError> {
-    let missing = || {
-        DriverError::check(format!("`{program}` is not installed"))
-            .hint("install it: `apt-get install qemu-system-x86`, or name another with `--qemu-program`")
-    };
-    if program.contains('/') {
-        let path = PathBuf::from(program);
-        return if path.is_file() { Ok(path) } else { Err(missing()) };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file()).ok_or_else(missing)
-}
-
-fn check_shape(config: &QemuConfig) -> Result<(), DriverError> {
-    if config.memory < 128 {
-        return Err(DriverError::check(format!("{} MiB of memory are too few", config.memory))
-            .hint("a machine needs at least `--qemu-memory 128`, and 256 to run something"));
-    }
-    if !(1..=255).contains(&config.cpu) {
-        return Err(DriverError::check(format!("a machine cannot have {} processors", config.cpu)));
-    }
-    if !(200..=100_000_000).contains(&config.disk_size) {
-        return Err(DriverError::check(format!("a disk of {} MB cannot be made", config.disk_size))
-            .hint("choose `--qemu-disk-size` between 200 and 100000000"));
-    }
-    if config.network == Network::Bridge && config.network_bridge.is_empty() {
-        return Err(DriverError::check("the network `bridge` needs `--qemu-network-bridge NAME`"));
-    }
-    Ok(())
-}
-
-fn check_room(place: &Place) -> Result<(), DriverError> {
-    let Ok(stat) = nix::sys::statvfs::statvfs(&place.store) else { return Ok(()) };
-    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    if free >= ROOM {
-        return Ok(());
-    }
-    Err(DriverError::check(format!(
-        "the disk under {} is full: {} MB are left, a machine needs {}",
-        place.store.display(),
-        free >> 20,
-        ROOM >> 20
-    ))
-    .hint("make room, or keep machines elsewhere with `--storage-path`"))
 }
 
 fn did_not_start(name: &str, said: Vec<String>) -> DriverError {

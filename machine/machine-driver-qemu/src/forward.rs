@@ -3,21 +3,27 @@
 
 use std::time::Duration;
 
-use machine_core::driver::{DriverError, Forward};
+use machine_core::driver::{DriverError, Forward, Protocol};
 use uuid::Uuid;
 
+use crate::config::PortRange;
 use crate::qmp::{Qmp, QmpError};
 
 const LIMIT: Duration = Duration::from_secs(5);
-/// Below the ports that this workstation's own connections take, above the well-known ones.
-const FIRST: u16 = 20_000;
-const COUNT: u16 = 12_000;
 const ATTEMPTS: u16 = 64;
+/// So many neighbours are tried before a jump.
+const RUN: u16 = 16;
 
 /// Opens a way in. Takes the port it had before, or else one of its own choice.
 ///
 /// With `pinned` only the given port will do.
-pub(crate) fn open(qmp: &mut Qmp, id: Uuid, wanted: &Forward, pinned: bool) -> Result<Forward, DriverError> {
+pub(crate) fn open(
+    qmp: &mut Qmp,
+    id: Uuid,
+    range: PortRange,
+    wanted: &Forward,
+    pinned: bool,
+) -> Result<Forward, DriverError> {
     if wanted.host_port != 0 {
         match bind(qmp, wanted) {
             Ok(()) => return Ok(wanted.clone()),
@@ -27,19 +33,44 @@ pub(crate) fn open(qmp: &mut Qmp, id: Uuid, wanted: &Forward, pinned: bool) -> R
         }
     }
     for attempt in 0..ATTEMPTS {
-        let forward = Forward { host_port: candidate(id, wanted.guest_port, attempt), ..wanted.clone() };
+        let forward =
+            Forward { host_port: candidate(id, range, wanted.guest_port, attempt), ..wanted.clone() };
         match bind(qmp, &forward) {
             Ok(()) => return Ok(forward),
             Err(Refused::Taken) => {}
             Err(Refused::Other(error)) => return Err(error),
         }
     }
-    let last = FIRST + COUNT - 1;
     Err(DriverError::failed(format!(
-        "found no free port on {} between {FIRST} and {last} for port {} of the machine",
-        wanted.host_address, wanted.guest_port
+        "found no free port on {} between {} and {} for port {} of the machine",
+        wanted.host_address, range.first, range.last, wanted.guest_port
     ))
     .hint("stop some machines or programs that listen there"))
+}
+
+/// The ways in that a running QEMU has.
+pub(crate) fn existing(qmp: &mut Qmp) -> Result<Vec<Forward>, DriverError> {
+    let said = qmp
+        .human("info usernet", LIMIT)
+        .map_err(|error| DriverError::failed("could not list the machine's ports").source(error))?;
+    Ok(said.lines().filter_map(parse_usernet).collect())
+}
+
+/// A line of `info usernet`: `TCP[HOST_FORWARD]  12  127.0.0.1 20022  10.0.2.15  22  0  0`.
+fn parse_usernet(line: &str) -> Option<Forward> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [kind, _, host_address, host_port, _, guest_port, ..] = words[..] else { return None };
+    let protocol = match kind.strip_suffix("[HOST_FORWARD]")? {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        _ => return None,
+    };
+    Some(Forward {
+        protocol,
+        host_address: host_address.parse().ok()?,
+        host_port: host_port.parse().ok()?,
+        guest_port: guest_port.parse().ok()?,
+    })
 }
 
 /// Closes a way in.
@@ -85,12 +116,15 @@ fn taken(forward: &Forward) -> DriverError {
 }
 
 /// The n-th choice of a machine for one of its ports: the same in every start, spread over machines.
-fn candidate(id: Uuid, guest_port: u16, attempt: u16) -> u16 {
+/// A few choices in a row cover a small range completely.
+fn candidate(id: Uuid, range: PortRange, guest_port: u16, attempt: u16) -> u16 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in id.as_bytes().iter().copied().chain(guest_port.to_be_bytes()).chain(attempt.to_be_bytes()) {
+    let (round, step) = (attempt / RUN, attempt % RUN);
+    for byte in id.as_bytes().iter().copied().chain(guest_port.to_be_bytes()).chain(round.to_be_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    FIRST + u16::try_from(hash % u64::from(COUNT)).expect("below 12,000")
+    let count = u64::from(range.last - range.first) + 1;
+    range.first + u16::try_from((hash + u64::from(step)) % count).expect("below the number of ports")
 }
 
 #[cfg(test)]
@@ -100,11 +134,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_ports_of_a_running_qemu_are_read() {
+        let line = "  TCP[HOST_FORWARD]  12       127.0.0.1 20022       10.0.2.15    22     0     0";
+        assert_eq!(parse_usernet(line).expect("a port").to_string(), "127.0.0.1:20022 -> 22/tcp");
+        for other in [
+            "Hub -1 (net0):",
+            "  Protocol[State]    FD  Source Address  Port",
+            "  TCP[ESTABLISHED] 1 a 1 b 2 0 0",
+        ] {
+            assert_eq!(parse_usernet(other), None);
+        }
+    }
+
+    #[test]
     fn choices_are_stable_and_spread() {
-        let id = Uuid::from_u128(42);
-        assert_eq!(candidate(id, 22, 0), candidate(id, 22, 0));
-        let all: BTreeSet<u16> = (0..500).map(|n| candidate(Uuid::from_u128(n), 2376, 0)).collect();
+        let (id, range) = (Uuid::from_u128(42), PortRange::default());
+        assert_eq!(candidate(id, range, 22, 0), candidate(id, range, 22, 0));
+        let all: BTreeSet<u16> = (0..500).map(|n| candidate(Uuid::from_u128(n), range, 2376, 0)).collect();
         assert!(all.len() > 450, "{}", all.len());
-        assert!(all.iter().all(|port| (FIRST..FIRST + COUNT).contains(port)));
+        assert!(all.iter().all(|port| (range.first..=range.last).contains(port)));
+        let small = PortRange { first: 40_000, last: 40_009 };
+        let all: BTreeSet<u16> = (0..ATTEMPTS).map(|n| candidate(id, small, 22, n)).collect();
+        assert_eq!(all.len(), 10, "none is left untried");
     }
 }

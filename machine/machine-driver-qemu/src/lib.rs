@@ -7,8 +7,10 @@
 //! Deliberately not here: keys, certificates, ssh, the store's records.
 
 mod accel;
+mod check;
 mod command;
 mod config;
+mod control;
 mod driver;
 mod forward;
 mod process;
@@ -17,8 +19,9 @@ mod qmp;
 mod ready;
 
 pub use accel::{Accel, Verdict};
-pub use config::{ENGINE_PORT, Network, QemuConfig, SSH_PORT};
-pub use driver::{QemuDriver, sweep, sweep_orphans};
+pub use config::{ENGINE_PORT, Network, PortRange, QemuConfig, SSH_PORT};
+pub use control::{sweep, sweep_orphans};
+pub use driver::QemuDriver;
 pub use qcow2::empty as empty_disk;
 pub use qmp::{Qmp, QmpError};
 

@@ -75,7 +75,11 @@ pub(crate) fn wait(
         {
             return Ok(Outcome::Mute);
         }
-        ended = growth.wait(qmp, TICK)?;
+        ended = match growth.wait(qmp, TICK)? {
+            Heard::Nothing => false,
+            Heard::End => true,
+            Heard::NoSpace => return Err(no_space(session)),
+        };
     }
 }
 
@@ -106,6 +110,15 @@ impl Console {
     }
 }
 
+/// What QEMU told while we waited.
+enum Heard {
+    Nothing,
+    /// It ended.
+    End,
+    /// It stopped the machine, because its disk could not grow.
+    NoSpace,
+}
+
 /// The kernel's word that files in the machine's folder grow.
 struct Growth(Inotify);
 
@@ -116,8 +129,8 @@ impl Growth {
         Ok(Self(inotify))
     }
 
-    /// Waits for growth, an event of QEMU's or `limit`; says whether QEMU ended.
-    fn wait(&self, qmp: &mut Qmp, limit: Duration) -> Result<bool, DriverError> {
+    /// Waits for growth, an event of QEMU's or `limit`; says what QEMU told.
+    fn wait(&self, qmp: &mut Qmp, limit: Duration) -> Result<Heard, DriverError> {
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let mut fds =
             [PollFd::new(self.0.as_fd(), PollFlags::POLLIN), PollFd::new(qmp.as_fd(), PollFlags::POLLIN)];
@@ -129,11 +142,14 @@ impl Growth {
         // Only that something grew matters, the tails find out what.
         while self.0.read_events().is_ok_and(|events| !events.is_empty()) {}
         if !spoke {
-            return Ok(false);
+            return Ok(Heard::Nothing);
         }
         match qmp.event(Duration::from_millis(1)) {
-            Ok(_) => Ok(false),
-            Err(QmpError::Closed) => Ok(true),
+            Ok(Some(event)) if event["event"] == "BLOCK_IO_ERROR" && event["data"]["nospace"] == true => {
+                Ok(Heard::NoSpace)
+            }
+            Ok(_) => Ok(Heard::Nothing),
+            Err(QmpError::Closed) => Ok(Heard::End),
             Err(error) => Err(DriverError::failed("could not listen to QEMU").source(error)),
         }
     }
@@ -188,6 +204,15 @@ fn fell_over(session: &Session<'_>, console: &Console) -> DriverError {
         "try another image with `--qemu-image`, or see what it says without `--qemu-cmdline`"
     };
     DriverError::new(ErrorKind::Guest, message).evidence(evidence).hint(hint)
+}
+
+fn no_space(session: &Session<'_>) -> DriverError {
+    let store = session.place.store.display();
+    DriverError::failed(format!(
+        "machine `{}` stands still: the disk under {store} is full",
+        session.place.name
+    ))
+    .hint("make room, or keep machines elsewhere with `--storage-path`")
 }
 
 fn never_ready(session: &Session<'_>, phase: &Phase) -> DriverError {

@@ -4,8 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use machine_types::MachineName;
-
 /// What can go wrong with files of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -49,7 +47,7 @@ pub enum StoreError {
     #[error(
         "Docker machine \"{0}\" does not exist. Use \"rmachine ls\" to list machines. Use \"rmachine create\" to add a new one."
     )]
-    NoMachine(MachineName),
+    NoMachine(String),
     /// Someone else holds a lock for longer than we wait.
     #[error("another rmachine has worked on {what} for more than {} s", limit.as_secs())]
     Busy {

@@ -136,10 +136,22 @@ impl Store {
         fs::symlink_metadata(self.machine(name)).is_ok()
     }
 
+    /// Whether a create was ended before it could write a record: there is a folder, with nothing in
+    /// it or with half a record.
+    #[must_use]
+    pub fn is_barely_begun(&self, name: &MachineName) -> bool {
+        let half = |entry: fs::DirEntry| {
+            let file = entry.file_name();
+            file.as_encoded_bytes().starts_with(b".config.json.")
+                && file.as_encoded_bytes().ends_with(b".tmp")
+        };
+        fs::read_dir(self.machine(name)).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(half)))
+    }
+
     /// The record of a machine.
     pub fn load(&self, name: &MachineName) -> Result<Record, StoreError> {
         if !self.exists(name) {
-            return Err(StoreError::NoMachine(name.clone()));
+            return Err(StoreError::NoMachine(name.to_string()));
         }
         let path = self.machine(name).join(CONFIG);
         let bytes = crate::read(&path)?;
@@ -242,6 +254,20 @@ mod tests {
         store.remove(&name).expect("removed");
         store.remove(&name).expect("removed again");
         assert_eq!(fs::read_dir(dir.path().join("machines")).expect("list").count(), 0);
+    }
+
+    #[test]
+    fn a_folder_with_half_a_record_is_a_create_that_barely_began() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::at(dir.path()).expect("a store");
+        let name = "w1".parse().expect("a name");
+        assert!(!store.is_barely_begun(&name), "nothing is there");
+        let folder = store.machine(&name);
+        store.make_dir(&folder).expect("a folder");
+        fs::write(folder.join(".config.json.1.0.tmp"), "{").expect("written");
+        assert!(store.is_barely_begun(&name));
+        fs::write(folder.join("disk.qcow2"), "").expect("written");
+        assert!(!store.is_barely_begun(&name));
     }
 
     #[test]

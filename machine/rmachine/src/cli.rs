@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands;
 
-/// Make machines that run containers, and keep them
+/// Create and manage machines running Docker, from nothing to gone
 #[derive(Debug, Parser)]
-#[command(name = "rmachine", version, arg_required_else_help = true, subcommand_required = true)]
-#[command(max_term_width = 80, disable_help_subcommand = false)]
+#[command(name = "rmachine", version = concat!("version ", env!("CARGO_PKG_VERSION")))]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+#[command(max_term_width = 80, disable_help_subcommand = false, disable_version_flag = true)]
+// As docker-machine takes it: the last of two equal flags counts.
+#[command(args_override_self = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -21,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Log what happens, to stderr
-    #[arg(long, short = 'D', env = "MACHINE_DEBUG")]
+    #[arg(long, short = 'D', env = "MACHINE_DEBUG", value_parser = go_bool)]
     pub(crate) debug: bool,
     /// Where machines are kept [default: ~/.rmachine]
     ///
@@ -41,7 +44,7 @@ pub(crate) struct Global {
     #[arg(long, env = "MACHINE_TLS_CLIENT_KEY", value_name = "FILE", hide_env_values = true)]
     pub(crate) tls_client_key: Option<PathBuf>,
     /// Taken for docker-machine's sake: ssh is always built in
-    #[arg(long, env = "MACHINE_NATIVE_SSH", hide = true)]
+    #[arg(long, env = "MACHINE_NATIVE_SSH", hide = true, value_parser = go_bool)]
     pub(crate) native_ssh: bool,
     /// Taken for docker-machine's sake: no image comes from GitHub
     #[arg(long, env = "MACHINE_GITHUB_API_TOKEN", hide = true, hide_env_values = true)]
@@ -49,6 +52,18 @@ pub(crate) struct Global {
     /// Taken for docker-machine's sake: nothing is ever reported home
     #[arg(long, env = "MACHINE_BUGSNAG_API_TOKEN", hide = true, hide_env_values = true)]
     pub(crate) bugsnag_api_token: Option<String>,
+    /// Print version
+    #[arg(long, short = 'v', short_alias = 'V', action = ArgAction::Version)]
+    pub(crate) version: Option<bool>,
+}
+
+/// What docker-machine takes for yes and no in the environment; empty counts as not set.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("use true or false".into()),
+    }
 }
 
 /// What to do.

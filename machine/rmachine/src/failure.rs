@@ -13,16 +13,25 @@ pub(crate) struct Failure {
     pub(crate) hint: String,
     pub(crate) evidence: Vec<String>,
     pub(crate) code: u8,
+    /// The message is docker-machine's own line. Scripts compare it whole, so nothing stands before it.
+    verbatim: bool,
 }
 
 /// docker-machine's code for a create that was refused before anything was made.
 const CHECK_FAILED: u8 = 3;
+const MAKE_ROOM: &str = "make room, or keep machines elsewhere with `--storage-path`";
 /// As a shell gives it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: String::new(), evidence: Vec::new(), code: 1 }
+        let message = message.into();
+        Self { message, hint: String::new(), evidence: Vec::new(), code: 1, verbatim: false }
+    }
+
+    /// In docker-machine's own words.
+    pub(crate) fn elder(message: impl Into<String>) -> Self {
+        Self { verbatim: true, ..Self::new(message) }
     }
 
     /// With an error and all its causes.
@@ -41,46 +50,41 @@ impl Failure {
     }
 
     /// Several failures as one; the first one's code counts.
-    pub(crate) fn join(failures: Vec<Self>) -> Option<Self> {
-        let mut failures = failures.into_iter();
-        let mut first = failures.next()?;
-        let rest: Vec<Self> = failures.collect();
-        if rest.is_empty() {
-            return Some(first);
+    pub(crate) fn join(mut failures: Vec<Self>) -> Option<Self> {
+        if failures.len() < 2 {
+            return failures.pop();
         }
-        first.fold_hint();
-        for mut other in rest {
-            other.fold_hint();
-            first.message.push_str("\nerror: ");
-            first.message.push_str(&other.message);
-        }
-        Some(first)
-    }
-
-    fn fold_hint(&mut self) {
-        let hint = std::mem::take(&mut self.hint);
-        for line in std::mem::take(&mut self.evidence) {
-            self.message.push_str("\n  | ");
-            self.message.push_str(&line);
-        }
-        if !hint.is_empty() {
-            self.message.push_str("\nhint: ");
-            self.message.push_str(&hint);
-        }
+        let texts: Vec<String> = failures.iter().map(Self::text).collect();
+        Some(Self::elder(texts.join("\n")).code(failures[0].code))
     }
 
     pub(crate) fn print(&self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("error: {}", self.message);
-        }
-        for line in &self.evidence {
-            eprintln!("  | {line}");
-        }
-        if !self.hint.is_empty() {
-            eprintln!("hint: {}", self.hint);
+            eprintln!("{}", self.text());
         }
         ExitCode::from(self.code)
     }
+
+    fn text(&self) -> String {
+        let mut text = if self.verbatim { String::new() } else { "error: ".to_owned() };
+        text.push_str(&self.message);
+        for line in &self.evidence {
+            text.push_str("\n  | ");
+            text.push_str(line);
+        }
+        if !self.hint.is_empty() {
+            text.push_str("\nhint: ");
+            text.push_str(&self.hint);
+        }
+        text
+    }
+}
+
+/// Whether a full disk is behind it.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+        || error.source().is_some_and(is_full)
 }
 
 /// An error with its causes, each once.
@@ -105,18 +109,23 @@ impl From<DriverError> for Failure {
             ErrorKind::Cancelled => INTERRUPTED,
             ErrorKind::Unsupported | ErrorKind::Guest | ErrorKind::TimedOut | ErrorKind::Failed => 1,
         };
-        Self { message: chain(&error), hint: error.hint, evidence: error.evidence, code }
+        let full = error.hint.is_empty() && is_full(&error);
+        let mut failure = Self::new(chain(&error)).code(code);
+        failure.hint = if full { MAKE_ROOM.into() } else { error.hint };
+        failure.evidence = error.evidence;
+        failure
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let interrupted = matches!(error, StoreError::Interrupted(_));
-        let full = matches!(&error, StoreError::Write { source, .. }
-            if source.kind() == std::io::ErrorKind::StorageFull);
-        let mut failure = Self::new(chain(&error));
-        if full {
-            failure.hint = "make room, or keep machines elsewhere with `--storage-path`".into();
+        let mut failure = match &error {
+            StoreError::NoMachine(_) => Self::elder(chain(&error)),
+            _ => Self::new(chain(&error)),
+        };
+        if is_full(&error) {
+            failure.hint = MAKE_ROOM.into();
         } else if matches!(error, StoreError::Busy { .. }) {
             failure.hint = "wait until it is done, and try again".into();
         }
@@ -126,7 +135,11 @@ impl From<StoreError> for Failure {
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
-        let hint = "see `rmachine image ls`, or build one with `cargo xtask image`";
+        let hint = if is_full(&error) {
+            MAKE_ROOM
+        } else {
+            "see `rmachine image ls`, or build one with `cargo xtask image`"
+        };
         Self::new(chain(&error)).hint(hint)
     }
 }

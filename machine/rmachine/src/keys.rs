@@ -62,6 +62,27 @@ pub(crate) fn renew_client(context: &Context) -> Result<(), Failure> {
     write_pair(&context.certs.client, &context.certs.client_key, &pair)
 }
 
+/// Gives a machine's folder the client anew when less than a third of the life of its copy is left.
+/// Old or not, the copy may still work: what hinders this is not told of.
+pub(crate) fn keep_client_young(context: &Context, dir: &Path) {
+    let copy = (text(&dir.join("cert.pem")), text(&dir.join("ca.pem")));
+    let (Ok(cert), Ok(ca)) = copy else { return };
+    let is_old = Certificate::read(&cert, &ca).is_ok_and(|cert| cert.is_old(OffsetDateTime::now_utc()));
+    if !is_old {
+        return;
+    }
+    let renewed = store_keys(context).and_then(|(authority, user)| {
+        if authority.cert == ca {
+            keep(&dir.join("key.pem"), &user.key, 0o600)?;
+            keep(&dir.join("cert.pem"), &user.cert, 0o644)?;
+        }
+        Ok(())
+    });
+    if let Err(failure) = renewed {
+        tracing::debug!(why = failure.message, "client not renewed");
+    }
+}
+
 /// A machine's own keys in its folder, and copies of what a client of it needs. The caller sees to it
 /// that they reach the disk before the machine counts as made.
 ///

@@ -3,6 +3,9 @@
 //! Here are commands and what they print. How a machine is made is the drivers' knowledge, where it
 //! is kept the store's. There is no daemon: each command looks at what is and ends.
 
+#[macro_use]
+mod out;
+
 mod cli;
 mod commands;
 mod context;
@@ -12,6 +15,7 @@ mod image;
 mod interrupt;
 mod keys;
 mod machine;
+mod misuse;
 mod progress;
 mod switch;
 mod table;
@@ -19,24 +23,29 @@ mod table;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 /// The definition of all commands and flags, for help pages, man pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
-    cli::Cli::command()
+    usage_first(cli::Cli::command())
+}
+
+/// Scripts look for the usage in the first line of a help page, where docker-machine has it.
+fn usage_first(command: clap::Command) -> clap::Command {
+    command
+        .help_template("{usage-heading} {usage}\n\n{about-with-newline}\n{all-args}{after-help}")
+        .mut_subcommands(usage_first)
 }
 
 /// Runs `rmachine` with these arguments, the first being the program's name.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let cli = match cli::Cli::try_parse_from(args) {
+    let parsed =
+        command().try_get_matches_from(args).and_then(|matches| cli::Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nothing to be done if even that cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return misuse::tell(&error),
     };
     if cli.global.debug {
         let subscriber =

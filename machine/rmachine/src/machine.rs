@@ -71,7 +71,7 @@ impl Machine {
             State::Running | State::Starting => {}
             _ => {
                 let hint = format!("start it with `rmachine start {}`", self.record.name);
-                return Err(Failure::new("Host is not running").hint(hint));
+                return Err(Failure::elder("Host is not running").hint(hint));
             }
         }
         self.driver
@@ -90,25 +90,27 @@ fn load_driver(record: &Record) -> Result<Box<dyn Driver>, Failure> {
     })
 }
 
+/// A word of the command line as the name of a machine that may be there.
+pub(crate) fn known(word: &str) -> Result<MachineName, Failure> {
+    // No machine can have such a name, so there is none.
+    word.parse().map_err(|_| machine_store::StoreError::NoMachine(word.to_owned()).into())
+}
+
 /// The names given, or the default machine if there is one.
-pub(crate) fn names_or_default(
-    context: &Context,
-    names: &[MachineName],
-) -> Result<Vec<MachineName>, Failure> {
+pub(crate) fn names_or_default(context: &Context, names: &[String]) -> Result<Vec<MachineName>, Failure> {
     if !names.is_empty() {
-        return Ok(names.to_vec());
+        return names.iter().map(|name| known(name)).collect();
     }
     let default: MachineName = DEFAULT.parse().expect("it is a name");
     if context.store.exists(&default) {
         Ok(vec![default])
     } else {
-        Err(Failure::new("No machine name(s) specified and no \"default\" machine exists")
+        Err(Failure::elder("Error: No machine name(s) specified and no \"default\" machine exists")
             .hint("see the names with `rmachine ls`"))
     }
 }
 
 /// The name given, or the default machine if there is one.
-pub(crate) fn name_or_default(context: &Context, name: Option<&MachineName>) -> Result<MachineName, Failure> {
-    let names: Vec<MachineName> = name.into_iter().cloned().collect();
-    Ok(names_or_default(context, &names)?.remove(0))
+pub(crate) fn name_or_default(context: &Context, name: Option<&String>) -> Result<MachineName, Failure> {
+    Ok(names_or_default(context, name.map_or(&[], std::slice::from_ref))?.remove(0))
 }

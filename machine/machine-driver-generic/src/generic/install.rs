@@ -10,8 +10,12 @@ use super::shell::{Shell, quote};
 
 const BIN: &str = "/opt/rmachine/bin";
 const UNIT: &str = "rmachine-engine.service";
-/// Only these parts of a machine's config are for a host that has a system of its own.
-const PREFIX: &str = "/etc/docker/";
+/// Only these parts of a machine's config are for a host that has a system of its own: where they
+/// stand on a machine of ours, and where on the host.
+const PLACES: [(&str, &str); 2] = [
+    ("/etc/docker/", "/etc/docker/"),
+    ("/etc/systemd/system/docker.service.d/", "/etc/systemd/system/rmachine-engine.service.d/"),
+];
 
 /// What kind of host it is.
 pub(crate) struct Facts {
@@ -110,10 +114,12 @@ fn files(ignition: &[u8]) -> Result<Vec<(String, String, String)>, DriverError> 
     let mut files = Vec::new();
     for file in list {
         let path = file["path"].as_str().ok_or_else(broken)?;
-        if path.starts_with(PREFIX) {
+        let place =
+            PLACES.iter().find_map(|(ours, there)| Some(format!("{there}{}", path.strip_prefix(ours)?)));
+        if let Some(place) = place {
             let mode = format!("{:o}", file["mode"].as_u64().unwrap_or(0o644));
             let source = file["contents"]["source"].as_str().ok_or_else(broken)?;
-            files.push((path.to_owned(), mode, decode(source).ok_or_else(broken)?));
+            files.push((place, mode, decode(source).ok_or_else(broken)?));
         }
     }
     Ok(files)
@@ -157,9 +163,14 @@ mod tests {
             json!({"path": path, "mode": 0o600,
                    "contents": {"source": machine_core::ignition::data_url("a b\n%é")}})
         };
-        let config = json!({"storage": {"files": [file("/etc/hostname"), file("/etc/docker/key.pem")]}});
+        let config = json!({"storage": {"files": [
+            file("/etc/hostname"), file("/etc/docker/key.pem"),
+            file("/etc/systemd/system/docker.service.d/10-environment.conf"),
+        ]}});
         let found = files(config.to_string().as_bytes()).expect("files");
-        assert_eq!(found, [("/etc/docker/key.pem".to_owned(), "600".to_owned(), "a b\n%é".to_owned())]);
+        let expected =
+            ["/etc/docker/key.pem", "/etc/systemd/system/rmachine-engine.service.d/10-environment.conf"];
+        assert_eq!(found, expected.map(|path| (path.to_owned(), "600".to_owned(), "a b\n%é".to_owned())));
         assert!(files(b"{}").is_err() && decode("data:;base64,AA==").is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::commands::ls::list;
+use crate::commands::ls::{Ask, list};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -19,15 +19,15 @@ pub(crate) struct Active {
 
 pub(crate) fn run(context: &Context, args: &Active) -> Result<ExitCode, Failure> {
     let limit = Duration::from_secs(args.timeout);
-    let items = list(context, &context.store.names()?, limit, false);
-    if let Some(item) = items.iter().find(|item| item.active) {
-        println!("{}", item.name);
+    let items = list(context, &context.store.names()?, limit, Ask::State);
+    if let Some(item) = items.iter().find(|item| item.active_host || item.active_swarm) {
+        say!("{}", item.name);
         return Ok(ExitCode::SUCCESS);
     }
     if items.iter().any(|item| item.state == machine_types::State::Timeout) {
         return Err(
-            Failure::new("Error getting active host: timeout").hint("allow more with `--timeout SECONDS`")
+            Failure::elder("Error getting active host: timeout").hint("allow more with `--timeout SECONDS`")
         );
     }
-    Err(Failure::new("No active host found").hint("choose one with `eval $(rmachine env NAME)`"))
+    Err(Failure::elder("No active host found").hint("choose one with `eval $(rmachine env NAME)`"))
 }

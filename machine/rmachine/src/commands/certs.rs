@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use machine_pki::Certificate;
 use machine_ssh::{CopyError, Session};
-use machine_types::{MachineName, State};
+use machine_types::State;
 use time::OffsetDateTime;
 
 use crate::commands::create::{ignition, own_keys};
@@ -27,7 +27,7 @@ use crate::progress::{Printer, Silent};
 pub(crate) struct Regenerate {
     /// Names of machines [default: default]
     #[arg(value_name = "NAME")]
-    names: Vec<MachineName>,
+    names: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
     force: bool,
@@ -148,12 +148,12 @@ async fn push(target: &machine_ssh::Target, files: &[(&str, String, u32)]) -> Re
 
 fn must_run(machine: &Machine) -> Result<(), Failure> {
     if machine.driver.has_own_engine() {
-        return Err(Failure::new("hosts without a driver cannot be provisioned"));
+        return Err(Failure::elder("hosts without a driver cannot be provisioned"));
     }
     if machine.state(Duration::from_secs(10))? == State::Running {
         return Ok(());
     }
-    Err(Failure::new("Host is not running")
+    Err(Failure::elder("Host is not running")
         .hint(format!("start it with `rmachine start {}`", machine.record.name)))
 }
 
@@ -162,5 +162,5 @@ fn confirmed() -> Result<bool, Failure> {
     let mut answer = String::new();
     let read = std::io::stderr().flush().and_then(|()| std::io::stdin().lock().read_line(&mut answer));
     read.map_err(|error| Failure::because("could not ask", &error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    Ok(answer.to_lowercase().starts_with('y'))
 }

@@ -18,6 +18,6 @@ pub(crate) struct Completion {
 pub(crate) fn run(args: &Completion) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::command(), "rmachine", &mut script);
-    print!("{}", String::from_utf8_lossy(&script));
+    put!("{}", String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
 }

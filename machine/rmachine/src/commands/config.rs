@@ -9,13 +9,14 @@ use machine_types::MachineName;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
+use crate::keys::keep_client_young;
 use crate::machine::{Machine, name_or_default};
 
 /// Flags of `config`.
 #[derive(Debug, Args)]
 pub(crate) struct Config {
     /// Name of the machine [default: default]
-    name: Option<MachineName>,
+    name: Option<String>,
     /// Point to the swarm master instead: refused, its protocol is gone
     #[arg(long, hide = true)]
     swarm: bool,
@@ -25,11 +26,11 @@ pub(crate) fn run(context: &Context, args: &Config) -> Result<ExitCode, Failure>
     refuse_swarm(args.swarm)?;
     let name = name_or_default(context, args.name.as_ref())?;
     let reach = reach(context, &name)?;
-    println!("--tlsverify");
+    say!("--tlsverify");
     for (flag, file) in [("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem")] {
-        println!("--{flag}=\"{}/{file}\"", reach.keys);
+        say!("--{flag}=\"{}/{file}\"", reach.keys);
     }
-    println!("-H={}", reach.url);
+    say!("-H={}", reach.url);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,6 +45,7 @@ pub(crate) struct Reach {
 pub(crate) fn reach(context: &Context, name: &MachineName) -> Result<Reach, Failure> {
     let machine = Machine::load(context, name)?;
     let url = machine.url()?;
+    keep_client_young(context, &machine.place.dir);
     if !machine.driver.has_own_engine() {
         engine::get(&url, &machine.place.dir, "/_ping", Duration::from_secs(20))?;
     }

@@ -4,6 +4,7 @@
 mod flags;
 mod generic;
 pub(crate) mod ignition;
+mod qemu;
 
 use std::process::ExitCode;
 use std::thread;
@@ -28,10 +29,16 @@ use crate::keys::{MachineKeys, machine_keys};
 use crate::machine::Machine;
 use crate::progress::Printer;
 
+const DRIVERS: [&str; 3] = [machine_driver_qemu::NAME, GenericDriver::NAME, NoneDriver::NAME];
+/// How docker-machine begins to tell that flags of a driver are wrong.
+const WRONG_FLAGS: &str = "Error setting machine configuration from flags provided";
 /// Files of a machine's folder that are larger are no keys.
 const LARGEST_KEY: u64 = 64 * 1024;
 
 pub(crate) fn run(context: &Context, args: &Create) -> Result<ExitCode, Failure> {
+    if !DRIVERS.contains(&args.driver.as_str()) {
+        return Err(no_driver(&args.driver));
+    }
     let names = args.check()?;
     // Broken input is told of before anything is made.
     let extra = args.ignition.as_deref().map(ignition::read).transpose()?;
@@ -72,12 +79,15 @@ fn begin(
     image: Option<&str>,
     printer: &Printer,
 ) -> Result<Machine, Failure> {
+    if context.store.is_barely_begun(name) {
+        context.store.remove(name)?;
+    }
     if context.store.exists(name) {
         let found = context.store.load(name).map_err(|error| {
             Failure::from(error).hint(format!("remove what is left of it with `rmachine rm -f {name}`"))
         })?;
         if found.is_complete() {
-            return Err(Failure::new(format!("Docker machine \"{name}\" already exists"))
+            return Err(Failure::elder(format!("Docker machine \"{name}\" already exists"))
                 .hint(format!("remove it with `rmachine rm {name}`, or choose another name")));
         }
         if found.driver_name != args.driver {
@@ -147,12 +157,20 @@ fn new_driver(
             let config = QemuConfig::new(name.as_str(), id, image.unwrap_or_default());
             Ok(Box::new(QemuDriver::new(args.qemu.apply(config, args.cluster.as_ref())?)))
         }
-        NoneDriver::NAME => Ok(Box::new(NoneDriver::new(args.url.as_deref().unwrap_or_default()))),
+        NoneDriver::NAME => match args.url.as_deref() {
+            Some(url) if !url.is_empty() => Ok(Box::new(NoneDriver::new(url))),
+            _ => Err(Failure::elder(format!(
+                "{WRONG_FLAGS}: --url option is required when no driver is selected"
+            ))),
+        },
         GenericDriver::NAME => Ok(Box::new(args.generic.driver(name)?)),
-        other => Err(Failure::new(format!("there is no driver `{other}`"))
-            .hint("the drivers are qemu, generic and none")
-            .code(3)),
+        other => Err(no_driver(other)),
     }
+}
+
+fn no_driver(name: &str) -> Failure {
+    Failure::elder(format!("Driver \"{name}\" not found."))
+        .hint(format!("the drivers are {}", DRIVERS.join(", ")))
 }
 
 /// Every step from the record to the answer; each finds done what is done.

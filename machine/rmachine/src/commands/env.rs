@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use machine_types::MachineName;
 
 use crate::commands::config::{reach, refuse_swarm};
 use crate::context::Context;
@@ -14,7 +13,7 @@ use crate::machine::name_or_default;
 #[derive(Debug, Args)]
 pub(crate) struct Env {
     /// Name of the machine [default: default]
-    name: Option<MachineName>,
+    name: Option<String>,
     /// Point to the swarm master instead: refused, its protocol is gone
     #[arg(long, hide = true)]
     swarm: bool,
@@ -37,35 +36,36 @@ pub(crate) fn run(context: &Context, args: &Env) -> Result<ExitCode, Failure> {
     let (no_proxy_name, no_proxy) = no_proxy();
     if args.unset {
         if args.name.is_some() {
-            return Err(Failure::new("Error: Expected no machine name when the -u flag is present"));
+            return Err(Failure::elder("Error: Expected no machine name when the -u flag is present"));
         }
         for variable in VARIABLES {
-            println!("{}", shell.unset(variable));
+            say!("{}", shell.unset(variable));
         }
         if args.no_proxy {
-            println!("{}", shell.unset(&no_proxy_name));
+            say!("{}", shell.unset(&no_proxy_name));
         }
-        print!("{}", shell.usage(&command_line()));
+        put!("{}", shell.usage(&command_line()));
         return Ok(ExitCode::SUCCESS);
     }
     let name = name_or_default(context, args.name.as_ref())?;
     let reach = reach(context, &name)?;
     let values = ["1", &reach.url, &reach.keys, name.as_str()];
     for (variable, value) in VARIABLES.into_iter().zip(values) {
-        println!("{}", shell.set(variable, value));
+        say!("{}", shell.set(variable, value));
     }
     if args.no_proxy {
-        println!("{}", shell.set(&no_proxy_name, &with_address(&no_proxy, &reach.address)));
+        say!("{}", shell.set(&no_proxy_name, &with_address(&no_proxy, &reach.address)));
     }
-    print!("{}", shell.usage(&command_line()));
+    put!("{}", shell.usage(&command_line()));
     Ok(ExitCode::SUCCESS)
 }
 
 /// The variable that is in use, the lower-case one first, and its value.
 fn no_proxy() -> (String, String) {
     for name in ["no_proxy", "NO_PROXY"] {
-        if let Ok(value) = std::env::var(name) {
-            return (name.into(), value);
+        match std::env::var(name) {
+            Ok(value) if !value.is_empty() => return (name.into(), value),
+            _ => {}
         }
     }
     ("NO_PROXY".into(), String::new())
@@ -83,7 +83,8 @@ fn with_address(list: &str, address: &str) -> String {
 
 /// The words of this call, for the comment that tells how to use its output.
 fn command_line() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
+    let quoted = |word: String| if word.contains([' ', '\\']) { format!("\"{word}\"") } else { word };
+    std::env::args().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Ways to set a variable.
@@ -145,7 +146,8 @@ impl Shell {
             Self::Fish => told("#", format!("eval ({command_line})")),
             Self::Cmd => told("REM", format!("\t@FOR /f \"tokens=*\" %i IN ('{command_line}') DO @%i")),
             Self::Power => told("#", format!("& {command_line} | Invoke-Expression")),
-            Self::Tcsh => told("#", format!("eval `{command_line}`")),
+            // Its eval joins all lines into one: a `#` would hide what follows.
+            Self::Tcsh => told(":", format!("eval `{command_line}`")),
             Self::Emacs => told(
                 ";;",
                 format!(

@@ -51,7 +51,7 @@ enum Verb {
 pub(crate) fn run(context: &Context, args: &ImageArgs) -> Result<ExitCode, Failure> {
     match &args.verb {
         Verb::Ls { format } => ls(context, format)?,
-        Verb::Add { dir } => println!("{}", Image::add(&context.store, dir)?.id),
+        Verb::Add { dir } => say!("{}", Image::add(&context.store, dir)?.id),
         Verb::Rm { images, force } => {
             for wanted in images {
                 rm(context, wanted, *force)?;
@@ -80,7 +80,7 @@ fn ls(context: &Context, format: &str) -> Result<(), Failure> {
                     })
                 })
                 .collect();
-            println!("{}", serde_json::Value::from(value));
+            say!("{}", serde_json::Value::from(value));
         }
         "table" => {
             let header = ["ID", "VERSION", "KERNEL", "SIZE", "USED BY"];
@@ -94,7 +94,7 @@ fn ls(context: &Context, format: &str) -> Result<(), Failure> {
                     used_by(image).join(","),
                 ]
             }));
-            print!("{}", align(&lines));
+            put!("{}", align(&lines));
         }
         other => return Err(Failure::new(format!("`{other}` is no format: use table or json"))),
     }
@@ -106,7 +106,8 @@ fn rm(context: &Context, wanted: &str, force: bool) -> Result<(), Failure> {
     let matches = |image: &Image| image.id == wanted || image.manifest.version == wanted;
     let found: Vec<Image> = images.into_iter().filter(matches).collect();
     let [image] = <[Image; 1]>::try_from(found).map_err(|found| match found.len() {
-        0 => Failure::new(format!("there is no image `{wanted}` in the store")),
+        0 => Failure::new(format!("there is no image `{wanted}` in the store"))
+            .hint("see them with `rmachine image ls`"),
         count => Failure::new(format!("{count} images have the version `{wanted}`"))
             .hint("name one by its id, from `rmachine image ls`"),
     })?;
@@ -115,7 +116,7 @@ fn rm(context: &Context, wanted: &str, force: bool) -> Result<(), Failure> {
         return Err(Failure::new(format!("machine `{name}` boots the image `{}`", image.id))
             .hint(format!("`rmachine upgrade {name}` first, or remove the machine")));
     }
-    println!("{}", image.id);
+    say!("{}", image.id);
     Ok(image.remove(&context.store)?)
 }
 
@@ -129,7 +130,7 @@ fn verify(context: &Context, wanted: &[String]) -> Result<(), Failure> {
     }
     for image in images {
         image.verify()?;
-        println!("{}: ok", image.id);
+        say!("{}: ok", image.id);
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use go_template::{Missing, Template};
-use machine_types::MachineName;
 use serde_json::Value;
 
 use crate::context::Context;
@@ -15,7 +14,7 @@ use crate::machine::{Machine, name_or_default};
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Name of the machine [default: default]
-    name: Option<MachineName>,
+    name: Option<String>,
     /// Print with this Go template, e.g. '{{.Driver.IPAddress}}'
     #[arg(long, short, value_name = "TEMPLATE")]
     format: Option<String>,
@@ -31,7 +30,7 @@ pub(crate) fn run(context: &Context, args: &Inspect) -> Result<ExitCode, Failure
             .and_then(|template| template.fill(&value, Missing::NoValue))
             .map_err(|error| Failure::new(error.to_string()))?,
     };
-    println!("{text}");
+    say!("{text}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use machine_driver_qemu::files;
-use machine_types::MachineName;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -18,7 +17,7 @@ use crate::machine::{Machine, name_or_default};
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Name of the machine [default: default]
-    name: Option<MachineName>,
+    name: Option<String>,
     /// Which log
     #[arg(long, short, value_enum, default_value = "serial")]
     log: Which,

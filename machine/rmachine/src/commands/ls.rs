@@ -38,10 +38,21 @@ pub(crate) struct Ls {
 
 const DEFAULT_FORMAT: &str = "table {{.Name}}\t{{.Active}}\t{{.DriverName}}\t{{.State}}\t{{.URL}}\t{{.Swarm}}\t{{.DockerVersion}}\t{{.Error}}";
 
+/// What a list needs to know beyond the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Nothing,
+    State,
+    StateAndVersion,
+}
+
 /// One line of the list.
 pub(crate) struct Item {
     pub(crate) name: MachineName,
-    pub(crate) active: bool,
+    /// DOCKER_HOST points to its engine.
+    pub(crate) active_host: bool,
+    /// DOCKER_HOST points to the swarm it leads.
+    pub(crate) active_swarm: bool,
     pub(crate) driver: String,
     pub(crate) state: State,
     pub(crate) url: String,
@@ -56,36 +67,42 @@ pub(crate) fn run(context: &Context, args: &Ls) -> Result<ExitCode, Failure> {
     let names = context.store.names()?;
     if args.quiet && filters.is_empty() {
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
-        print!("{lines}");
+        put!("{lines}");
         return Ok(ExitCode::SUCCESS);
     }
     let format = args.format.as_deref().unwrap_or(DEFAULT_FORMAT);
     let with_version = !args.quiet && (format.contains(".DockerVersion") || format == "json");
     let limit = Duration::from_secs(args.timeout);
-    let mut items = list(context, &names, limit, with_version);
-    items.retain(|item| filters.accept(item));
-    if args.quiet {
-        items.iter().for_each(|item| println!("{}", item.name));
-    } else if format == "json" {
-        let values: Vec<Value> = items.iter().map(|item| fields(item, &items)).collect();
-        println!("{}", Value::Array(values));
+    let ask = if args.quiet && !filters.ask_for_state() {
+        Ask::Nothing
+    } else if with_version {
+        Ask::StateAndVersion
     } else {
-        print!("{}", show(format, &items)?);
+        Ask::State
+    };
+    let all = list(context, &names, limit, ask);
+    let items: Vec<&Item> = all.iter().filter(|item| filters.accept(item, &all)).collect();
+    if args.quiet {
+        items.iter().for_each(|item| say!("{}", item.name));
+    } else if format == "json" {
+        let values: Vec<Value> = items.iter().map(|item| fields(item, &all)).collect();
+        say!("{}", Value::Array(values));
+    } else {
+        put!("{}", show(format, &items, &all)?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Looks at all these machines at once.
-pub(crate) fn list(
-    context: &Context,
-    names: &[MachineName],
-    limit: Duration,
-    with_version: bool,
-) -> Vec<Item> {
+pub(crate) fn list(context: &Context, names: &[MachineName], limit: Duration, ask: Ask) -> Vec<Item> {
     let docker_host = std::env::var("DOCKER_HOST").unwrap_or_default();
-    let look = |name: &MachineName| look(context, name, limit, with_version, &docker_host);
-    // A few threads each take every n-th machine: most of the time is spent waiting for answers.
-    let workers = names.len().clamp(1, 16);
+    let look = |name: &MachineName| look(context, name, limit, ask, &docker_host);
+    // All are asked at once, so that the limit holds for the whole list: a machine that does not
+    // answer keeps its thread waiting.
+    let workers = match ask {
+        Ask::Nothing => 1,
+        Ask::State | Ask::StateAndVersion => names.len().clamp(1, 256),
+    };
     let mut items: Vec<(usize, Item)> = thread::scope(|scope| {
         let running: Vec<_> = (0..workers)
             .map(|worker| {
@@ -102,17 +119,12 @@ pub(crate) fn list(
     items.into_iter().map(|(_, item)| item).collect()
 }
 
-fn look(
-    context: &Context,
-    name: &MachineName,
-    limit: Duration,
-    with_version: bool,
-    docker_host: &str,
-) -> Item {
+fn look(context: &Context, name: &MachineName, limit: Duration, ask: Ask, docker_host: &str) -> Item {
     let start = Instant::now();
     let mut item = Item {
         name: name.clone(),
-        active: false,
+        active_host: false,
+        active_swarm: false,
         driver: "not found".into(),
         state: State::Error,
         url: String::new(),
@@ -125,6 +137,9 @@ fn look(
         Ok(machine) => {
             item.driver.clone_from(&machine.record.driver_name);
             item.options = machine.record.host_options.clone();
+            if ask == Ask::Nothing {
+                return item;
+            }
             tell_state(&mut item, &machine, limit);
             if !machine.record.is_complete() && item.error.is_empty() {
                 let working = context.store.is_locked(name);
@@ -137,9 +152,11 @@ fn look(
             }
             if item.state == State::Running {
                 item.url = machine.driver.engine_url().unwrap_or_default();
-                item.active = !docker_host.is_empty() && item.url == docker_host;
+                item.active_host = !docker_host.is_empty() && item.url == docker_host;
+                let swarm = &item.options.swarm_options;
+                item.active_swarm = swarm.master && swarm_url(&item.url, &swarm.host) == docker_host;
                 let left = limit.saturating_sub(start.elapsed()).min(Duration::from_secs(5));
-                if with_version && !machine.driver.has_own_engine() {
+                if ask == Ask::StateAndVersion && !machine.driver.has_own_engine() {
                     tell_version(&mut item, &machine.place.dir, left);
                 }
             }
@@ -164,12 +181,12 @@ fn tell_version(item: &mut Item, keys: &Path, limit: Duration) {
     }
 }
 
-fn show(format: &str, items: &[Item]) -> Result<String, Failure> {
-    let (header, format) = match format.strip_prefix("table ") {
+fn show(format: &str, items: &[&Item], all: &[Item]) -> Result<String, Failure> {
+    let (header, format) = match format.strip_prefix("table") {
         Some(rest) => (true, rest),
         None => (false, format),
     };
-    let format = format.replace("\\t", "\t").replace("\\n", "\n");
+    let format = format.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
     let template = Template::parse(&format).map_err(|error| Failure::new(error.to_string()))?;
     let fill =
         |value: &Value| template.fill(value, Missing::Error).map_err(|error| Failure::new(error.to_string()));
@@ -179,10 +196,10 @@ fn show(format: &str, items: &[Item]) -> Result<String, Failure> {
         text.push('\n');
     }
     for item in items {
-        text.push_str(&fill(&fields(item, items))?);
+        text.push_str(&fill(&fields(item, all))?);
         text.push('\n');
     }
-    if !text.contains('\t') {
+    if !header {
         return Ok(text);
     }
     let lines: Vec<Vec<String>> =
@@ -202,9 +219,13 @@ fn headers() -> Value {
 fn fields(item: &Item, all: &[Item]) -> Value {
     json!({
         "Name": item.name,
-        "Active": if item.active { "*" } else { "-" },
-        "ActiveHost": item.active,
-        "ActiveSwarm": false,
+        "Active": match (item.active_swarm, item.active_host) {
+            (true, _) => "* (swarm)",
+            (false, true) => "*",
+            (false, false) => "-",
+        },
+        "ActiveHost": item.active_host,
+        "ActiveSwarm": item.active_swarm,
         "DriverName": item.driver,
         "State": item.state,
         "URL": item.url,
@@ -213,22 +234,54 @@ fn fields(item: &Item, all: &[Item]) -> Value {
         "EngineOptions": item.options.engine_options,
         "Error": item.error.replace(['\n', '\t'], " "),
         "DockerVersion": item.version,
-        "ResponseTime": format!("{:.3}s", item.took.as_secs_f64()),
+        "ResponseTime": go_duration(item.took),
     })
 }
 
-/// The master of the item's cluster: whoever leads under the same discovery URL.
+/// What stands in the column SWARM.
 fn swarm(item: &Item, all: &[Item]) -> String {
-    let own = &item.options.swarm_options;
-    if own.discovery.is_empty() {
-        return String::new();
-    }
-    if own.master {
-        return format!("{} (master)", item.name);
-    }
+    let master = master(item, all).unwrap_or_default();
+    if item.options.swarm_options.master { format!("{master} (master)") } else { master.to_owned() }
+}
+
+/// Who leads the item's swarm: the master under the same discovery URL.
+fn master<'a>(item: &Item, all: &'a [Item]) -> Option<&'a str> {
+    let discovery = &item.options.swarm_options.discovery;
     let leads = |other: &&Item| {
         let options = &other.options.swarm_options;
-        options.master && options.discovery == own.discovery
+        options.master && options.discovery == *discovery
     };
-    all.iter().find(leads).map(|master| master.name.to_string()).unwrap_or_default()
+    (!discovery.is_empty()).then(|| all.iter().find(leads)).flatten().map(|master| master.name.as_str())
+}
+
+/// The URL of an engine with the port of the swarm it leads.
+fn swarm_url(url: &str, swarm_host: &str) -> String {
+    let port = swarm_host.rsplit(':').next().unwrap_or_default();
+    url.rsplit_once(':').map_or_else(String::new, |(host, _)| format!("{host}:{port}"))
+}
+
+/// Whole milliseconds as Go prints a duration.
+fn go_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let seconds = |ms: u128| {
+        format!("{:.3}", ms as f64 / 1000.0).trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    match ms {
+        0 => "0s".into(),
+        1..1000 => format!("{ms}ms"),
+        1000..60_000 => format!("{}s", seconds(ms)),
+        _ => format!("{}m{}s", ms / 60_000, seconds(ms % 60_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_the_urls_of_swarms_are_docker_machines() {
+        let shown = [0, 12, 1234, 2000, 61_500].map(|ms| go_duration(Duration::from_millis(ms)));
+        assert_eq!(shown, ["0s", "12ms", "1.234s", "2s", "1m1.5s"]);
+        assert_eq!(swarm_url("tcp://192.0.2.1:2376", "tcp://0.0.0.0:3376"), "tcp://192.0.2.1:3376");
+    }
 }

@@ -21,8 +21,6 @@ pub(crate) mod upgrade;
 use std::process::ExitCode;
 use std::thread;
 
-use machine_types::MachineName;
-
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -68,10 +66,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// Does the same to all these machines at once, and joins what failed.
-fn each(
-    names: &[MachineName],
-    work: impl Fn(&MachineName) -> Result<(), Failure> + Sync,
-) -> Result<ExitCode, Failure> {
+fn each<N: Sync>(names: &[N], work: impl Fn(&N) -> Result<(), Failure> + Sync) -> Result<ExitCode, Failure> {
     let results: Vec<Result<(), Failure>> = match names {
         [name] => vec![work(name)],
         names => thread::scope(|scope| {

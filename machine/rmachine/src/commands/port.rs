@@ -6,12 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use machine_core::driver::{Forward, Protocol};
-use machine_types::MachineName;
 
 use crate::commands::power::locked;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::machine::{Machine, READY_LIMIT, name_or_default};
+use crate::machine::{Machine, READY_LIMIT, known, name_or_default};
 use crate::progress::Printer;
 use crate::table::align;
 
@@ -35,7 +34,7 @@ enum Verb {
 #[derive(Debug, Args)]
 struct Change {
     /// Name of the machine
-    name: MachineName,
+    name: String,
     /// [[ADDRESS:]PORT-HERE:]PORT-THERE[/udp]
     #[arg(value_name = "PORT", required = true)]
     ports: Vec<String>,
@@ -44,7 +43,7 @@ struct Change {
 #[derive(Debug, Args)]
 struct List {
     /// Name of the machine [default: default]
-    name: Option<MachineName>,
+    name: Option<String>,
     /// Print a table, or json
     #[arg(long, default_value = "table")]
     format: String,
@@ -60,8 +59,9 @@ pub(crate) fn run(context: &Context, args: &Port) -> Result<ExitCode, Failure> {
 }
 
 fn add(context: &Context, change: &Change) -> Result<(), Failure> {
-    let (mut machine, _lock) = locked(context, &change.name)?;
-    let printer = Printer::new(&change.name);
+    let name = known(&change.name)?;
+    let (mut machine, _lock) = locked(context, &name)?;
+    let printer = Printer::new(&name);
     for text in &change.ports {
         let wanted = parse(text)?;
         let mut opened = None;
@@ -71,9 +71,9 @@ fn add(context: &Context, change: &Change) -> Result<(), Failure> {
         })?;
         if let Some(Forward { host_address, host_port, .. }) = opened {
             if host_port == 0 {
-                println!("{host_address}:(chosen at the next start)");
+                say!("{host_address}:(chosen at the next start)");
             } else {
-                println!("{host_address}:{host_port}");
+                say!("{host_address}:{host_port}");
             }
         }
     }
@@ -81,8 +81,9 @@ fn add(context: &Context, change: &Change) -> Result<(), Failure> {
 }
 
 fn rm(context: &Context, change: &Change) -> Result<(), Failure> {
-    let (mut machine, _lock) = locked(context, &change.name)?;
-    let printer = Printer::new(&change.name);
+    let name = known(&change.name)?;
+    let (mut machine, _lock) = locked(context, &name)?;
+    let printer = Printer::new(&name);
     for text in &change.ports {
         let wanted = parse(text)?;
         let same = |open: &&Forward| {
@@ -105,7 +106,7 @@ fn ls(context: &Context, list: &List) -> Result<(), Failure> {
     let name = name_or_default(context, list.name.as_ref())?;
     let forwards = Machine::load(context, &name)?.driver.forwards();
     match list.format.as_str() {
-        "json" => println!("{}", serde_json::to_string(&forwards).expect("forwards are plain JSON")),
+        "json" => say!("{}", serde_json::to_string(&forwards).expect("forwards are plain JSON")),
         "table" => {
             let mut lines = vec![["HERE", "THERE"].map(str::to_owned).to_vec()];
             lines.extend(forwards.iter().map(|forward| {
@@ -114,7 +115,7 @@ fn ls(context: &Context, list: &List) -> Result<(), Failure> {
                     format!("{}/{}", forward.guest_port, forward.protocol),
                 ]
             }));
-            print!("{}", align(&lines));
+            put!("{}", align(&lines));
         }
         other => return Err(Failure::new(format!("`{other}` is no format: use table or json"))),
     }

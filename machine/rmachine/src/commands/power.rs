@@ -13,6 +13,7 @@ use crate::commands::{certs, each};
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
+use crate::keys::keep_client_young;
 use crate::machine::{Machine, READY_LIMIT, names_or_default};
 use crate::progress::{Printer, Silent};
 use crate::switch;
@@ -26,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Power {
     /// Names of machines [default: default]
     #[arg(value_name = "NAME")]
-    names: Vec<MachineName>,
+    names: Vec<String>,
     /// Seconds that a machine may take until it is ready
     #[arg(long, default_value_t = READY_LIMIT.as_secs(), value_name = "SECONDS")]
     timeout: u64,
@@ -40,9 +41,11 @@ pub(crate) fn start(context: &Context, args: &Power) -> Result<ExitCode, Failure
             return Err(already(name, "running"));
         }
         let printer = Printer::new(name);
+        let url = machine.driver.engine_url();
         printer.step("starting");
         bring_up(context, &mut machine, &printer, limit)?;
         printer.step("started");
+        note_new_url(&machine, url.as_deref());
         Ok(())
     })
 }
@@ -52,6 +55,7 @@ pub(crate) fn restart(context: &Context, args: &Power) -> Result<ExitCode, Failu
     each(&names_or_default(context, &args.names)?, |name| {
         let (mut machine, _lock) = locked(context, name)?;
         let printer = Printer::new(name);
+        let url = machine.driver.engine_url();
         printer.step("restarting");
         if let Some(cluster) = &machine.record.host_options.cluster {
             switch::ensure(context, cluster)?;
@@ -61,6 +65,7 @@ pub(crate) fn restart(context: &Context, args: &Power) -> Result<ExitCode, Failu
         }
         bring_up(context, &mut machine, &printer, limit)?;
         printer.step("restarted");
+        note_new_url(&machine, url.as_deref());
         Ok(())
     })
 }
@@ -104,6 +109,7 @@ pub(crate) fn bring_up(
     }
     machine.drive(context, observer, limit, |driver, session| driver.start(session))?;
     machine.drive(context, observer, limit, |driver, session| driver.wait_ready(session))?;
+    keep_client_young(context, &machine.place.dir);
     answers(context, machine)?;
     if certs::is_due(machine) {
         printer_step(observer, "renewing its certificate");
@@ -129,6 +135,17 @@ pub(crate) fn answers(context: &Context, machine: &Machine) -> Result<(), Failur
     }
 }
 
+/// Tells a user whose shell still points to where the engine was.
+fn note_new_url(machine: &Machine, old: Option<&str>) {
+    let new = machine.driver.engine_url();
+    if let (Some(old), Some(new)) = (old, new)
+        && old != new
+    {
+        let name = &machine.record.name;
+        eprintln!("hint: its engine moved to {new}: run `eval $(rmachine env {name})` again");
+    }
+}
+
 fn printer_step(observer: &dyn Observer, text: &str) {
     observer.notice(Event::Step(text.to_owned()));
 }
@@ -144,5 +161,5 @@ pub(crate) fn locked(
 }
 
 fn already(name: &MachineName, state: &str) -> Failure {
-    Failure::new(format!("Machine \"{name}\" is already {state}."))
+    Failure::elder(format!("Machine \"{name}\" is already {state}."))
 }

@@ -10,14 +10,14 @@ use crate::commands::each;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine::{Machine, READY_LIMIT};
-use crate::progress::{Printer, Silent};
+use crate::progress::Silent;
 
 /// Flags of `rm`.
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
     /// Names of machines
     #[arg(value_name = "NAME", required = true)]
-    names: Vec<MachineName>,
+    names: Vec<String>,
     /// Remove what is here even if the driver cannot remove the rest; implies -y
     #[arg(long, short)]
     force: bool,
@@ -30,15 +30,17 @@ pub(crate) fn run(context: &Context, args: &Rm) -> Result<ExitCode, Failure> {
     if !args.force && !args.yes && !confirmed(&args.names)? {
         return Ok(ExitCode::SUCCESS);
     }
-    each(&args.names, |name| {
+    each(&args.names, |word| {
+        let name = &match word.parse::<MachineName>() {
+            Ok(name) => name,
+            // No machine can have such a name.
+            Err(_) if args.force => return Ok(()),
+            Err(_) => return Err(missing(word)),
+        };
         if !context.store.exists(name) {
             // Somebody removed the folder by hand; its QEMU does not notice.
             let ended = machine_driver_qemu::sweep_orphans(&context.store.machine(name));
-            return if args.force || ended > 0 {
-                Ok(())
-            } else {
-                Err(machine_store::StoreError::NoMachine(name.clone()).into())
-            };
+            return if args.force || ended > 0 { Ok(()) } else { Err(missing(word)) };
         }
         let _lock = context.lock(name)?;
         match (unmake(context, name), args.force) {
@@ -51,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &Rm) -> Result<ExitCode, Failure> {
             }
         }
         context.store.remove(name)?;
-        Printer::new(name).step("removed");
+        eprintln!("Successfully removed {name}");
         Ok(())
     })
 }
@@ -73,13 +75,17 @@ fn unmake(context: &Context, name: &MachineName) -> Result<(), Failure> {
     }
 }
 
-fn confirmed(names: &[MachineName]) -> Result<bool, Failure> {
-    let names: Vec<&str> = names.iter().map(MachineName::as_str).collect();
+fn missing(word: &str) -> Failure {
+    let why = machine_store::StoreError::NoMachine(word.to_owned());
+    Failure::elder(format!("Error removing host \"{word}\": {why}"))
+}
+
+fn confirmed(names: &[String]) -> Result<bool, Failure> {
     eprintln!("About to remove {}", names.join(", "));
     eprintln!("WARNING: This action will delete both local reference and remote instance.");
     eprint!("Are you sure? (y/n): ");
     let mut answer = String::new();
     let read = std::io::stderr().flush().and_then(|()| std::io::stdin().lock().read_line(&mut answer));
     read.map_err(|error| Failure::because("could not ask", &error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    Ok(answer.to_lowercase().starts_with('y'))
 }

@@ -1,15 +1,17 @@
 //! Commands that print one fact: ip, status, url, version.
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
 use machine_types::{MachineName, State};
 
+use crate::commands::each;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::Failure;
-use crate::machine::{Machine, name_or_default, names_or_default};
+use crate::machine::{Machine, known, name_or_default, names_or_default};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -17,14 +19,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 pub(crate) struct One {
     /// Name of the machine [default: default]
-    pub(crate) name: Option<MachineName>,
+    pub(crate) name: Option<String>,
 }
 
 /// One machine, or none at all.
 #[derive(Debug, Args)]
 pub(crate) struct Optional {
     /// Name of a machine, to ask its engine
-    name: Option<MachineName>,
+    name: Option<String>,
 }
 
 /// Several machines.
@@ -32,42 +34,50 @@ pub(crate) struct Optional {
 pub(crate) struct Many {
     /// Names of machines [default: default]
     #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<MachineName>,
+    pub(crate) names: Vec<String>,
 }
 
 pub(crate) fn ip(context: &Context, args: &Many) -> Result<ExitCode, Failure> {
-    for name in names_or_default(context, &args.names)? {
-        let machine = Machine::load(context, &name)?;
-        if machine.state(LIMIT)? == State::Stopped {
-            return Err(
-                Failure::new("Host is not running").hint(format!("start it with `rmachine start {name}`"))
-            );
-        }
-        let address = machine.driver.address();
-        println!("{}", address.ok_or_else(|| Failure::new(format!("machine `{name}` has no address")))?);
+    let names = names_or_default(context, &args.names)?;
+    let addresses: Vec<OnceLock<String>> = names.iter().map(|_| OnceLock::new()).collect();
+    let asked: Vec<_> = names.iter().zip(&addresses).collect();
+    let outcome = each(&asked, |(name, address)| {
+        address.set(one_address(context, name)?).expect("each is asked once");
+        Ok(())
+    });
+    addresses.iter().filter_map(OnceLock::get).for_each(|address| say!("{address}"));
+    outcome
+}
+
+fn one_address(context: &Context, name: &MachineName) -> Result<String, Failure> {
+    let machine = Machine::load(context, name)?;
+    if machine.state(LIMIT)? == State::Stopped {
+        return Err(
+            Failure::elder("Host is not running").hint(format!("start it with `rmachine start {name}`"))
+        );
     }
-    Ok(ExitCode::SUCCESS)
+    machine.driver.address().ok_or_else(|| Failure::new(format!("machine `{name}` has no address")))
 }
 
 pub(crate) fn status(context: &Context, args: &One) -> Result<ExitCode, Failure> {
     let name = name_or_default(context, args.name.as_ref())?;
-    println!("{}", Machine::load(context, &name)?.state(LIMIT)?);
+    say!("{}", Machine::load(context, &name)?.state(LIMIT)?);
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn url(context: &Context, args: &One) -> Result<ExitCode, Failure> {
     let name = name_or_default(context, args.name.as_ref())?;
-    println!("{}", Machine::load(context, &name)?.url()?);
+    say!("{}", Machine::load(context, &name)?.url()?);
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn version(context: &Context, args: &Optional) -> Result<ExitCode, Failure> {
     let Some(name) = &args.name else {
-        println!("rmachine version {}", env!("CARGO_PKG_VERSION"));
+        say!("rmachine version {}", env!("CARGO_PKG_VERSION"));
         return Ok(ExitCode::SUCCESS);
     };
-    let machine = Machine::load(context, name)?;
-    println!("{}", engine_version(&machine.url()?, &machine.place.dir, LIMIT)?);
+    let machine = Machine::load(context, &known(name)?)?;
+    say!("{}", engine_version(&machine.url()?, &machine.place.dir, LIMIT)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use machine_ssh::{HostKey, Pty, Session, SshError, Target};
-use machine_types::{MachineName, State};
+use machine_types::State;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::machine::{Machine, name_or_default};
 #[derive(Debug, Args)]
 pub(crate) struct Ssh {
     /// Name of the machine [default: default]
-    name: Option<MachineName>,
+    name: Option<String>,
     /// Command to run; without one, a shell
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -45,7 +45,7 @@ pub(crate) fn run(context: &Context, args: &Ssh) -> Result<ExitCode, Failure> {
 pub(crate) fn target(machine: &Machine) -> Result<Target, Failure> {
     let name = &machine.record.name;
     if machine.state(Duration::from_secs(5))? == State::Stopped {
-        return Err(Failure::new(format!("Cannot run SSH command: Host \"{name}\" is not running"))
+        return Err(Failure::elder(format!("Error: Cannot run SSH command: Host \"{name}\" is not running"))
             .hint(format!("start it with `rmachine start {name}`")));
     }
     let endpoint = machine
@@ -140,5 +140,29 @@ impl Drop for RawTerminal {
     fn drop(&mut self) {
         // The terminal may be gone; then nobody misses its old state.
         let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches};
+
+    use crate::cli::{Cli, Command};
+
+    fn words(line: &str) -> (Option<String>, Vec<String>) {
+        let matches = Cli::command().try_get_matches_from(line.split(' ')).expect("it parses");
+        match Cli::from_arg_matches(&matches).expect("it parses").command {
+            Command::Ssh(ssh) => (ssh.name, ssh.command),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn everything_after_the_name_is_the_command() {
+        let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(words("rmachine ssh"), (None, vec![]));
+        assert_eq!(words("rmachine ssh m1 -- ls -la /").1, command(&["ls", "-la", "/"]));
+        assert_eq!(words("rmachine ssh m1 ls -la / -h").1, command(&["ls", "-la", "/", "-h"]));
+        assert_eq!(words("rmachine ssh m1 sh -c -- x").1, command(&["sh", "-c", "--", "x"]));
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use machine_types::{MachineName, State};
+use machine_types::State;
 
 use crate::commands::each;
 use crate::commands::power::{bring_up, locked};
@@ -14,12 +14,14 @@ use crate::image;
 use crate::machine::{Machine, READY_LIMIT, names_or_default};
 use crate::progress::Printer;
 
+const STATE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Flags of `upgrade`.
 #[derive(Debug, Args)]
 pub(crate) struct Upgrade {
     /// Names of machines [default: default]
     #[arg(value_name = "NAME")]
-    names: Vec<MachineName>,
+    names: Vec<String>,
     /// Image to change to: a folder, or an id or version in the store
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
@@ -30,18 +32,25 @@ pub(crate) struct Upgrade {
 
 pub(crate) fn run(context: &Context, args: &Upgrade) -> Result<ExitCode, Failure> {
     let names = names_or_default(context, &args.names)?;
+    for name in &names {
+        if Machine::load(context, name)?.driver.image().is_none() {
+            return Err(Failure::new(format!(
+                "machine `{name}` boots no image of ours: it cannot be upgraded"
+            )));
+        }
+    }
     let image = image::choose(context, args.image.as_deref())?.id;
     let limit = Duration::from_secs(args.timeout);
     each(&names, |name| {
         let (mut machine, _lock) = locked(context, name)?;
         let printer = Printer::new(name);
-        let Some(old) = machine.driver.image() else {
-            return Err(Failure::new(format!(
-                "machine `{name}` boots no image of ours: it cannot be upgraded"
-            )));
-        };
+        let old = machine.driver.image().unwrap_or_default();
         if old == image {
             printer.step(&format!("has image {image} already"));
+            // As after any other upgrade, it runs.
+            if machine.state(STATE_LIMIT)? != State::Running {
+                bring_up(context, &mut machine, &printer, limit)?;
+            }
             return Ok(());
         }
         printer.step(&format!("changing from image {old} to {image}"));
@@ -69,7 +78,7 @@ fn switch(
     limit: Duration,
     image: &str,
 ) -> Result<(), Failure> {
-    if machine.state(Duration::from_secs(10))? != State::Stopped {
+    if machine.state(STATE_LIMIT)? != State::Stopped {
         machine.drive(context, printer, limit, |driver, session| driver.stop(session))?;
     }
     machine.drive(context, printer, limit, |driver, session| driver.set_image(session, image).map(drop))?;

@@ -7,6 +7,7 @@ use clap::Args;
 use machine_driver_generic::GenericDriver;
 use machine_types::MachineName;
 
+use super::WRONG_FLAGS;
 use crate::failure::Failure;
 use crate::machine::Machine;
 
@@ -36,14 +37,11 @@ pub(crate) struct Generic {
 
 impl Generic {
     pub(crate) fn driver(&self, name: &MachineName) -> Result<GenericDriver, Failure> {
-        let text = self
-            .generic_ip_address
-            .as_deref()
-            .ok_or_else(|| Failure::new("generic driver requires the --generic-ip-address option").code(3))?;
+        let text = self.generic_ip_address.as_deref().ok_or_else(|| {
+            Failure::elder(format!("{WRONG_FLAGS}: generic driver requires the --generic-ip-address option"))
+        })?;
         let ip_address: IpAddr = text.parse().map_err(|_| {
-            Failure::new(format!("`{text}` is no address"))
-                .hint("names are not resolved: give a number")
-                .code(3)
+            Failure::new(format!("`{text}` is no address")).hint("names are not resolved: give a number")
         })?;
         Ok(GenericDriver {
             ip_address,
@@ -63,7 +61,7 @@ impl Generic {
             None => std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".ssh/id_ed25519"),
         };
         let key = machine_store::read(&source).map_err(|error| {
-            Failure::from(error).hint("name the key to log in with: `--generic-ssh-key FILE`").code(3)
+            Failure::from(error).hint("name the key to log in with: `--generic-ssh-key FILE`")
         })?;
         Ok(machine_store::write_unsynced(&machine.place.dir.join("id_ed25519"), &key, 0o600)?)
     }

@@ -17,7 +17,8 @@ pub(crate) const EXTRA: &str = "extra.ign";
 /// A user's config, checked.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
     let shown = path.display().to_string();
-    let bytes = machine_store::read(path)?;
+    let bytes = machine_store::read(path)
+        .map_err(|error| Failure::from(error).hint("name an Ignition config: `--ignition FILE`").code(3))?;
     parse(&shown, &bytes)
         .map_err(|failure| failure.hint("fix the config; `hostos ignition validate FILE` checks it").code(3))
 }
@@ -38,6 +39,7 @@ pub(crate) fn whole(
         server_cert: &keys.server.cert,
         server_key: &keys.server.key,
         ssh_host_key: &keys.ssh_host_key,
+        ssh_user: machine.driver.login_user(),
         ssh_authorized_key: &keys.ssh_authorized_key,
     });
     let Some(extra) = extra else { return Ok(own.to_string()) };

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::{Item, swarm};
+use super::{Item, master};
 use crate::failure::Failure;
 
 /// All filters of one call.
@@ -20,19 +20,20 @@ impl Filters {
         let mut parsed = Self::default();
         for filter in filters {
             let (key, value) = filter.split_once('=').ok_or_else(|| {
-                Failure::new(format!("Unsupported filter syntax: `{filter}`")).hint("use KEY=VALUE")
+                Failure::elder("Unsupported filter syntax").hint(format!("write KEY=VALUE, not `{filter}`"))
             })?;
             match key.to_lowercase().as_str() {
                 "swarm" => parsed.swarm.push(value.to_owned()),
                 "driver" => parsed.driver.push(value.to_owned()),
                 "state" => parsed.state.push(value.to_owned()),
                 "label" => parsed.label.push(value.to_owned()),
-                "name" => parsed.name.push(
-                    Regex::new(value)
-                        .map_err(|error| Failure::because(format!("`{value}` is no pattern"), &error))?,
-                ),
+                "name" => parsed
+                    .name
+                    .push(Regex::new(value).map_err(|error| {
+                        Failure::new(format!("`{value}` is no pattern: {}", why(&error)))
+                    })?),
                 other => {
-                    return Err(Failure::new(format!("Unsupported filter key '{other}'"))
+                    return Err(Failure::elder(format!("Unsupported filter key '{other}'"))
                         .hint("the keys are driver, state, name, label and swarm"));
                 }
             }
@@ -40,15 +41,21 @@ impl Filters {
         Ok(parsed)
     }
 
+    /// Whether a filter asks what machines are doing, so that they have to be asked.
+    pub(crate) fn ask_for_state(&self) -> bool {
+        !self.state.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.swarm.is_empty()
+        !self.ask_for_state()
+            && self.swarm.is_empty()
             && self.driver.is_empty()
-            && self.state.is_empty()
             && self.name.is_empty()
             && self.label.is_empty()
     }
 
-    pub(crate) fn accept(&self, item: &Item) -> bool {
+    /// Whether an item passes; who leads its swarm is among `all`.
+    pub(crate) fn accept(&self, item: &Item, all: &[Item]) -> bool {
         let any = |wanted: &[String], found: &str| {
             wanted.is_empty() || wanted.iter().any(|value| value.eq_ignore_ascii_case(found))
         };
@@ -56,11 +63,16 @@ impl Filters {
         let label = |wanted: &String| labels.iter().any(|label| label.eq_ignore_ascii_case(wanted));
         any(&self.driver, &item.driver)
             && any(&self.state, item.state.as_str())
-            && (self.swarm.is_empty()
-                || any(&self.swarm, swarm(item, std::slice::from_ref(item)).trim_end_matches(" (master)")))
+            && any(&self.swarm, master(item, all).unwrap_or_default())
             && (self.name.is_empty() || self.name.iter().any(|name| name.is_match(item.name.as_str())))
             && (self.label.is_empty() || self.label.iter().any(label))
     }
+}
+
+/// The last line of what the regex crate says; the others draw the pattern.
+fn why(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().next_back().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]
@@ -76,7 +88,8 @@ mod tests {
         options.engine_options.labels = labels.iter().map(|label| (*label).to_owned()).collect();
         Item {
             name: name.parse().expect("a name"),
-            active: false,
+            active_host: false,
+            active_swarm: false,
             driver: driver.into(),
             state,
             url: String::new(),
@@ -97,7 +110,11 @@ mod tests {
         let names = |filters: &[&str]| -> Vec<String> {
             let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
             let filters = Filters::parse(&filters).expect("filters");
-            items.iter().filter(|item| filters.accept(item)).map(|item| item.name.to_string()).collect()
+            items
+                .iter()
+                .filter(|item| filters.accept(item, &items))
+                .map(|item| item.name.to_string())
+                .collect()
         };
         assert_eq!(names(&["driver=QEMU", "state=running"]), ["w1"]);
         assert_eq!(names(&["name=^w", "name=^d"]), ["w1", "w2", "db"]);

@@ -1,6 +1,8 @@
 //! The program as a user types it, without any virtual machine: what it prints, its exit codes, and
 //! what many of it at once leave in a store.
 
+mod golden;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -103,12 +105,12 @@ fn bad_input_ends_with_a_sentence_a_hint_and_the_elders_code() {
     here.create_none("m1");
     for (words, code, part) in [
         (&["create", "-d", "none", "--url", "tcp://192.0.2.1:1", "m1"][..], 1, "\"m1\" already exists"),
-        (&["create", "-d", "none", "m2"], 3, "--url option is required"),
-        (&["create", "-d", "nope", "m2"], 3, "no driver `nope`"),
+        (&["create", "-d", "none", "m2"], 1, "--url option is required"),
+        (&["create", "-d", "nope", "m2"], 1, "Driver \"nope\" not found"),
         (&["create", "-d", "none", "no/name"], 1, "no/name"),
         (&["create", "--qemu-program", "qemu-nope", "--qemu-image", "/nowhere", "m2"], 1, "/nowhere"),
-        (&["create", "--engine-install-url", "x", "m2"], 3, "part of the image"),
-        (&["create", "--swarm-discovery", "x", "m2"], 3, "no discovery URL"),
+        (&["create", "--engine-install-url", "x", "m2"], 1, "part of the image"),
+        (&["create", "--swarm-discovery", "x", "m2"], 1, "in the wrong format: x"),
         (&["status", "m2"], 1, "\"m2\" does not exist"),
         (&["status"], 1, "no \"default\" machine exists"),
         (&["rm", "-y", "m2"], 1, "does not exist"),
@@ -118,7 +120,7 @@ fn bad_input_ends_with_a_sentence_a_hint_and_the_elders_code() {
         (&["mount", "m1:/x", "/y"], 1, "cannot mount"),
         (&["scp", "a", "b"], 1, "neither end"),
         (&["inspect", "-f", "{{.Name", "m1"], 1, "not closed"),
-        (&["nonsense"], 2, "nonsense"),
+        (&["nonsense"], 1, "nonsense"),
     ] {
         let ran = here.run(words);
         assert_eq!(ran.code, code, "{words:?}: {}", ran.err);
@@ -186,6 +188,27 @@ fn whatever_is_left_of_a_machine_is_listed_and_can_be_removed() {
         here.ok(&["rm", "-y", name]);
     }
     assert_eq!(here.ok(&["ls", "-q"]), "whole\n");
+}
+
+#[test]
+fn a_client_with_less_than_a_third_of_its_life_left_is_renewed_before_it_is_handed_out() {
+    let here = Workstation::new();
+    here.create_none("m1");
+    let certs = here.store().join("certs");
+    let ca = machine_pki::Pair { cert: read(&certs.join("ca.pem")), key: read(&certs.join("ca-key.pem")) };
+    let long_ago = time::OffsetDateTime::now_utc() - machine_pki::CERTIFICATE_LIFE * 0.7;
+    let old = machine_pki::client(&ca, "ada", long_ago).expect("a client");
+    let dir = here.store().join("machines/m1");
+    for (file, text) in [("cert.pem", &old.cert), ("key.pem", &old.key)] {
+        for folder in [&certs, &dir] {
+            std::fs::write(folder.join(file), text).expect("written");
+        }
+    }
+    here.ok(&["env", "m1"]);
+    let (cert, key) = (read(&dir.join("cert.pem")), read(&dir.join("key.pem")));
+    let found = machine_pki::Certificate::read(&cert, &ca.cert).expect("a certificate");
+    assert!(found.signed_by_authority && !found.is_old(time::OffsetDateTime::now_utc()));
+    assert!(cert == read(&certs.join("cert.pem")) && machine_pki::key_matches(&cert, &key));
 }
 
 #[test]
