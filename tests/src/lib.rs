@@ -154,3 +154,48 @@ pub fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) 
     }
     Ok(())
 }
+
+/// The image that machines of these tests boot.
+#[must_use]
+pub fn image() -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os("RMACHINE_IMAGE") {
+        return Some(dir.into());
+    }
+    let program = std::env::current_exe().ok()?;
+    let built = |dir: &Path| [dir.join("image/vm"), dir.join("target/image/vm")];
+    program.ancestors().flat_map(built).find(|dir| dir.join("manifest.json").exists())
+}
+
+/// The processes with this word, or a part of it, in their command line.
+#[must_use]
+pub fn processes_naming(word: &str) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let names_it = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(word)
+    };
+    pids.filter(names_it).collect()
+}
+
+/// What a server says first.
+///
+/// # Errors
+/// Nobody listens there, or it says less within ten seconds.
+pub fn first_bytes(address: &str, count: usize) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut stream = std::net::TcpStream::connect(address).with_context(|| format!("no {address}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes).with_context(|| format!("{address} says nothing"))?;
+    Ok(bytes)
+}
+
+/// The SHA-256 of a file, by Debian's own tool.
+///
+/// # Errors
+/// It cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    let sum = ran(Command::new("sha256sum").arg(path))?.stdout_if_ok("sha256sum")?;
+    Ok(sum.split(' ').next().unwrap_or_default().to_owned())
+}
