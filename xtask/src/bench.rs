@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
-    /// `rmachine create` beside a bare boot of the same kernel
+    /// `rmachine create` beside a bare boot of the same kernel, and beside a Debian guest with docker.io
     Create,
     /// The key-value store beside etcd
     Kv,
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.name {
         Name::Create => {
             image::run(&image::Args::default())?;
-            create::run(args.json)
+            create::run(args.json, &args.rest)
         }
         Name::Kv => program(&["kv-bench", "kvd"], args),
         Name::Fleet => program(&["fleet-sim", "kvd"], args),

@@ -1,7 +1,11 @@
-//! What `rmachine create` adds to a bare boot of the same kernel to the same init.
+//! What `rmachine create` adds to a bare boot of the same kernel to the same init, and how long the
+//! elder's way to an engine takes on the same QEMU.
 //!
 //! The bare boot is QEMU with the release's kernel and initramfs and nothing else, timed from its
-//! start to the first report of PID 1. Both use TCG, in turn, so that a busy host slows both.
+//! start to the first report of PID 1. All use TCG, in turn, so that a busy host slows all.
+
+mod commands;
+mod debian;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -16,35 +20,68 @@ use hostos_api::{PORT_NAME, Report, Stage};
 use crate::{cargo, image};
 
 const ROUNDS: usize = 5;
+/// That guest takes a minute or more each time.
+const DEBIAN_ROUNDS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Alternates the two and prints medians and their difference.
-pub(super) fn run(json: bool) -> Result<()> {
+/// Alternates them and prints medians, their difference and their ratio. `--bare` leaves out the
+/// Debian guest.
+pub(super) fn run(json: bool, rest: &[String]) -> Result<()> {
     let scratch = cargo::target_dir().join("bench-create");
     let _ = std::fs::remove_dir_all(&scratch);
     std::fs::create_dir_all(&scratch).context("could not make a scratch directory")?;
     let release = cargo::target_dir().join("image/vm");
-    let (mut bare, mut create) = (Vec::new(), Vec::new());
+    let text = std::fs::read_to_string(release.join(MANIFEST_FILE)).context("could not read the manifest")?;
+    let manifest: Manifest = serde_json::from_str(&text).context("the manifest does not parse")?;
+    let guest = match rest {
+        [] => Some(debian::Debian::build(&release, &manifest)?),
+        [word] if word == "--bare" => None,
+        _ => bail!("the benchmark knows one word, `--bare`: leave out the Debian guest"),
+    };
+    let (mut bare, mut create, mut elder) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        bare.push(bare_boot(&release, &scratch)?);
+        bare.push(bare_boot(&release, &manifest, &scratch)?);
         create.push(timed_create(&scratch, round)?);
-        eprintln!("    round {}: bare {:.2} s, create {:.2} s", round + 1, bare[round], create[round]);
+        eprint!("    round {}: bare {:.2} s, create {:.2} s", round + 1, bare[round], create[round]);
+        if let Some(guest) = guest.as_ref().filter(|_| round < DEBIAN_ROUNDS) {
+            elder.push(guest.timed()?);
+            eprint!(", Debian {:.2} s", elder[round]);
+        }
+        eprintln!();
     }
-    let (bare, create) = (median(&mut bare), median(&mut create));
+    // Against the creates of the same rounds: a host that got busy later slowed those alone.
+    let ratio = (!elder.is_empty()).then(|| median(&elder) / median(&create[..elder.len()]));
+    let (bare, create) = (median(&bare), median(&create));
+    let commands = commands::measure(&scratch)?;
     if json {
-        println!(
-            "{}",
-            serde_json::json!({ "bare_boot_s": bare, "create_s": create, "create_adds_s": create - bare })
-        );
-    } else {
-        println!("bare boot to init     {bare:>6.2} s (median of {ROUNDS})");
-        println!("create to ready       {create:>6.2} s (median of {ROUNDS})");
-        println!("create adds           {:>6.2} s (aim: at most 1.50)", create - bare);
+        let mut figures = serde_json::json!({
+            "bare_boot_s": bare, "create_s": create, "create_adds_s": create - bare,
+            "ls_50_ms": commands.ls, "ls_quiet_50_ms": commands.ls_quiet,
+            "first_create_none_ms": commands.first_keys, "three_creates_to_one": commands.three_to_one,
+        });
+        if let Some(ratio) = ratio {
+            figures["debian_engine_s"] = median(&elder).into();
+            figures["times_faster"] = ratio.into();
+        }
+        println!("{figures}");
+        return Ok(());
+    }
+    println!("bare boot to init     {bare:>6.2} s (median of {ROUNDS})");
+    println!("create to ready       {create:>6.2} s (median of {ROUNDS})");
+    println!("create adds           {:>6.2} s (aim: at most 1.50)", create - bare);
+    println!("three creates at once {:>6.2} times one (aim: at most 2)", commands.three_to_one);
+    println!("ls of 50 machines     {:>6.1} ms (aim: at most 50)", commands.ls);
+    println!("ls -q of 50 machines  {:>6.1} ms (aim: at most 10)", commands.ls_quiet);
+    println!("first create's keys   {:>6.1} ms (aim: at most 60), the whole command", commands.first_keys);
+    if let Some(ratio) = ratio {
+        println!("Debian to engine      {:>6.2} s (median of {DEBIAN_ROUNDS})", median(&elder));
+        println!("create is             {ratio:>6.1} times faster (aim: at least 15)");
     }
     Ok(())
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -59,9 +96,7 @@ impl Drop for Ended {
     }
 }
 
-fn bare_boot(release: &Path, scratch: &Path) -> Result<f64> {
-    let text = std::fs::read_to_string(release.join(MANIFEST_FILE)).context("could not read the manifest")?;
-    let manifest: Manifest = serde_json::from_str(&text).context("the manifest does not parse")?;
+fn bare_boot(release: &Path, manifest: &Manifest, scratch: &Path) -> Result<f64> {
     let port = scratch.join("port");
     let _ = std::fs::remove_file(&port);
     let began = Instant::now();
@@ -111,14 +146,16 @@ fn connect(port: &Path, began: Instant) -> Result<UnixStream> {
 
 fn timed_create(scratch: &Path, round: usize) -> Result<f64> {
     let name = format!("bench{round}");
-    let rmachine = |words: &[&str]| {
-        let mut command = Command::new(image::rmachine());
-        command.arg("-s").arg(scratch.join("store")).args(words).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
+    let store = scratch.join("store");
     let began = Instant::now();
-    let created = cargo::run(&mut rmachine(&["create", "-d", "qemu", "--qemu-accel", "tcg", &name]));
+    let created = cargo::run(&mut rmachine(&store, &["create", "-d", "qemu", "--qemu-accel", "tcg", &name]));
     let took = began.elapsed().as_secs_f64();
-    cargo::run(&mut rmachine(&["rm", "-f", &name]))?;
+    cargo::run(&mut rmachine(&store, &["rm", "-f", &name]))?;
     created.map(|()| took)
+}
+
+fn rmachine(store: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(image::rmachine());
+    command.arg("-s").arg(store).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
