@@ -324,6 +324,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let next = last.map_or(0, |id| id.index + 1);
         {
             let mut cache = self.cache();
+            // Nothing comes after the end: the log must not seem longer than it is.
+            if cache.last.is_none_or(|end| end.index < next) {
+                return Ok(());
+            }
             for (_, (_, size)) in cache.entries.split_off(&next) {
                 cache.bytes -= size;
             }

@@ -35,13 +35,11 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, ()> for InMemory {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one case left: the suite reads entry 11 of a log that does not hold it (entry 12 of the WAL)"]
 async fn openrafts_suite_passes_on_disk() {
     Suite::test_all(OnDisk).await.expect("as openraft demands");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one case left: the suite reads entry 11 of a log that does not hold it (entry 12 of the WAL)"]
 async fn openrafts_suite_passes_in_memory() {
     Suite::test_all(InMemory).await.expect("as openraft demands");
 }
