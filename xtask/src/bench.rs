@@ -31,6 +31,8 @@ enum Name {
     Kv,
     /// A thousand simulated machines on a store of three members
     Fleet,
+    /// The container engine beside Debian's Docker
+    Engine,
 }
 
 /// Runs one benchmark.
@@ -42,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Name::Kv => program(&["kv-bench", "kvd"], args),
         Name::Fleet => program(&["fleet-sim", "kvd"], args),
+        Name::Engine => engine(args),
     }
 }
 
@@ -58,6 +61,18 @@ fn program(packages: &[&str], args: &Args) -> Result<()> {
     if args.name == Name::Fleet {
         bench.arg("--start").arg(built("kvd"));
     }
+    bench.args(args.json.then_some("--json")).args(&args.rest).env("PATH", setup::path_with_elders());
+    cargo::run(&mut bench)
+}
+
+/// The engine's programs are built as the image has them: static, for its target.
+fn engine(args: &Args) -> Result<()> {
+    setup::run(&setup::Args { elders: true })?;
+    let target = images::programs::TARGET;
+    let mut build = cargo::cargo(["build", "--quiet", "--release", "--target", target]);
+    build.args(["--package", "engine-bench", "--package", "engined", "--package", "engine-shim"]);
+    cargo::run(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    let mut bench = std::process::Command::new(cargo::target_dir().join(target).join("release/engine-bench"));
     bench.args(args.json.then_some("--json")).args(&args.rest).env("PATH", setup::path_with_elders());
     cargo::run(&mut bench)
 }
