@@ -15,7 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hostos", &["fleet-join"]),
     ("engine", &[]),
     ("kv", &[]),
-    ("fleetd", &["kv-client", "kv-api", "unit-file", "units-api"]),
+    ("fleetd", &["kv-client", "kv-api", "kv-discovery", "unit-file", "units-api"]),
     ("images", &["hostos-api"]),
     ("tests", &["hostos-api"]),
 ];

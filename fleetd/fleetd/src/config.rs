@@ -30,6 +30,8 @@ pub struct Config {
     pub verbosity: u8,
     /// Endpoints of the store.
     pub etcd_servers: Vec<String>,
+    /// A discovery URL that names the endpoints, in place of `etcd_servers`.
+    pub discovery: Option<String>,
     /// Files of the TLS identity towards the store: CA, certificate, key.
     pub etcd_tls: [Option<PathBuf>; 3],
     /// Prefix of all keys.
@@ -121,6 +123,7 @@ impl Default for Config {
         Self {
             verbosity: 0,
             etcd_servers: vec!["http://127.0.0.1:2379".into(), "http://127.0.0.1:4001".into()],
+            discovery: None,
             etcd_tls: [None, None, None],
             etcd_key_prefix: fleet_registry::DEFAULT_PREFIX.into(),
             etcd_request_timeout: Duration::from_secs(2),
@@ -207,6 +210,7 @@ impl Config {
         match key {
             "verbosity" => self.verbosity = parse(key, value)?,
             "etcd_servers" => self.etcd_servers = list(value),
+            "discovery" => self.discovery = (!value.is_empty()).then(|| value.to_owned()),
             "etcd_cafile" => self.etcd_tls[0] = path(value),
             "etcd_certfile" => self.etcd_tls[1] = path(value),
             "etcd_keyfile" => self.etcd_tls[2] = path(value),
@@ -279,9 +283,10 @@ impl Config {
 }
 
 /// Every key there is; each may come from the environment as `FLEET_KEY`.
-const ALL_KEYS: [&str; 30] = [
+const ALL_KEYS: [&str; 31] = [
     "verbosity",
     "etcd_servers",
+    "discovery",
     "etcd_cafile",
     "etcd_certfile",
     "etcd_keyfile",

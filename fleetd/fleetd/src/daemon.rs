@@ -16,7 +16,7 @@ use crate::config::{Cli, Config};
 use crate::metrics::Metrics;
 use crate::store_tls::StoreIdentity;
 use crate::units::Units;
-use crate::{api, member, renewal, scheduler};
+use crate::{api, endpoints, member, renewal, scheduler};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What keeps it from starting: an unusable configuration, a socket that is taken.
 pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
     let store = StoreIdentity::load(&config.etcd_tls).context("the TLS identity towards the store")?;
-    let registry = registry(&config, &store)?;
+    let registry = registry(&config, endpoints::of(&config).await?, &store)?;
     let metrics = Arc::new(Metrics::default());
     let (record_in, record) = watch::channel(record(&config));
     let (lease_in, lease) = watch::channel(None);
@@ -120,8 +120,8 @@ async fn listen_to_units(mut manager: Units, units_changed: Arc<Notify>) {
     }
 }
 
-fn registry(config: &Config, store: &Arc<StoreIdentity>) -> Result<Registry> {
-    let mut client = kv_client::Config::new(config.etcd_servers.clone());
+fn registry(config: &Config, endpoints: Vec<String>, store: &Arc<StoreIdentity>) -> Result<Registry> {
+    let mut client = kv_client::Config::new(endpoints);
     client.request_timeout = config.etcd_request_timeout;
     if let Some(ca) = &config.etcd_tls[0] {
         client = client.with_tls(store.tls(ca)?);

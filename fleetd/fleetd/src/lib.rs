@@ -8,6 +8,7 @@ mod agent;
 mod api;
 mod config;
 mod daemon;
+mod endpoints;
 mod member;
 mod metrics;
 mod renewal;

@@ -1,11 +1,11 @@
 //! Where units run, while nothing goes wrong.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fleet_testbed::{What, eventually};
 
-use crate::world::{PLAIN, SOON, World};
+use crate::world::{Machine, PLAIN, SOON, World};
 
 #[test]
 fn a_unit_runs_on_one_machine_and_conflicting_ones_keep_apart() {
@@ -110,4 +110,30 @@ fn global_units_run_everywhere_and_a_drained_machine_runs_nothing() {
     let patch = r#"[{"op":"replace","path":"/m1/metadata/zone","value":"z9"}]"#;
     assert_eq!(world.any().call("PATCH", "/machines", patch).status, 204);
     eventually("it left m1", SOON, || world.runners("zoned.service") == [1]);
+}
+
+#[test]
+fn a_unit_that_moves_starts_only_after_it_has_stopped() {
+    let Some(world) = World::start(2) else { return };
+    world.put("a.service", PLAIN, "launched");
+    let from = world.runner("a.service");
+    let (old, new) = (&world.machines[from], &world.machines[1 - from]);
+    eventually("it is told of", SOON, || world.state_is("a.service", &old.id, "active"));
+    // The machine that is to let go of it stands still: longer than a leader's lease, so that somebody
+    // decides, and not so long that the machine is given up.
+    old.pause();
+    assert_eq!(new.call("PUT", &format!("/drain/{}", old.id), "").status, 204);
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(world.runners("a.service"), [from], "it waits for the other machine");
+    old.resume();
+    eventually("it has moved", SOON, || world.runners("a.service") == [1 - from]);
+    let at = |machine: &Machine, what: What| {
+        machine
+            .supervisor
+            .deeds()
+            .into_iter()
+            .find(|deed| deed.what == what && deed.unit == "a.service")
+            .map(|it| it.at)
+    };
+    assert!(at(old, What::Stopped) < at(new, What::Started), "{:#?}", new.supervisor.deeds());
 }
