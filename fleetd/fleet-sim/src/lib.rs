@@ -41,6 +41,9 @@ pub struct Options {
     /// How many units for each machine
     #[arg(long, default_value = "10", value_name = "N")]
     pub units: usize,
+    /// How many units the scheduler places on 5,000 machines when it is measured alone
+    #[arg(long, default_value = "50000", value_name = "N")]
+    pub alone: usize,
     /// How many units are started one by one in the full fleet
     #[arg(long, default_value = "200", value_name = "N")]
     pub single: usize,

@@ -15,6 +15,7 @@ async fn a_small_fleet_starts_and_recovers() {
         machines: 40,
         units: 5,
         single: 20,
+        alone: 1000,
         json: false,
     };
     let figures = simulate(&options).await.unwrap_or_else(|error| panic!("{error:#}"));
