@@ -5,7 +5,6 @@
 mod address;
 mod content;
 mod http;
-mod names;
 mod response;
 mod settings;
 mod stream;

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostos_config::Config;
+use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::address::Address;
 
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
-/// Certificates that an image or its user adds.
-const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// How to fetch.
 #[derive(Clone, Debug)]
@@ -72,10 +70,7 @@ impl Settings {
 }
 
 fn tls(bundles: &[Vec<u8>]) -> Result<ClientConfig, AuthorityError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Ok(bundle) = std::fs::read(SYSTEM_BUNDLE) {
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bundle).filter_map(Result::ok));
-    }
+    let mut roots = hostos_trust::roots();
     for bundle in bundles {
         let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(bundle) {

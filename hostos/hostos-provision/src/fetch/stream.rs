@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::names;
-
 /// A TCP connection whose every wait ends at a deadline.
 pub(super) struct Deadlined {
     stream: TcpStream,
@@ -20,7 +18,7 @@ impl Deadlined {
     /// Connects to the first address of the host that answers.
     pub(super) fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in names::lookup(host, deadline)? {
+        for address in hostos_names::lookup(host, deadline)? {
             match TcpStream::connect_timeout(&SocketAddr::new(address, port), left(deadline)?) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::address::{Address, unescape};
-use super::names;
 
 const READ: u16 = 1;
 const DATA: u16 = 3;
@@ -35,7 +34,7 @@ pub enum TftpError {
 
 /// The bytes of the file at that address.
 pub(super) fn read(address: &Address, limit: usize, deadline: Instant) -> Result<Vec<u8>, TftpError> {
-    let hosts = names::lookup(&address.host, deadline).map_err(TftpError::Transfer)?;
+    let hosts = hostos_names::lookup(&address.host, deadline).map_err(TftpError::Transfer)?;
     let mut last = TftpError::Transfer(io::ErrorKind::NotFound.into());
     for host in hosts {
         match from(SocketAddr::new(host, address.port), &address.path, limit, deadline) {

@@ -13,8 +13,11 @@ const DNS_PORT: u16 = 53;
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 const TRIES: u32 = 2;
 
-/// Every address of a host, before the deadline.
-pub(super) fn lookup(host: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
+/// Every address of a host, before the deadline. Blocks.
+///
+/// # Errors
+/// The name has no address, or nobody could be asked.
+pub fn lookup(host: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse() {
         return Ok(vec![address]);
