@@ -22,6 +22,6 @@ pub use diagnostic::{Diagnostic, Rejected, Severity};
 pub use merge::merge;
 pub use parse::parse;
 pub use plan::{Step, plan};
-pub use support::unsupported;
+pub use support::{resources, unsupported};
 pub use types::*;
 pub use validate::validate;

@@ -52,7 +52,9 @@ fn source(found: &mut Vec<Diagnostic>, at: &str, resource: &Resource) {
     }
 }
 
-fn resources(config: &Config) -> Vec<(String, &Resource)> {
+/// Everything that a config names by URL, with its path in the config.
+#[must_use]
+pub fn resources(config: &Config) -> Vec<(String, &Resource)> {
     let ignition = &config.ignition;
     let merge = ignition.config.merge.iter().enumerate();
     let authorities = ignition.security.tls.certificate_authorities.iter().enumerate();

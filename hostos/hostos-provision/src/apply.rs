@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hostos_config::{Config, Rejected, unsupported};
+use hostos_config::{Config, KernelArguments, Rejected, unsupported};
 
 use crate::accounts::{AccountError, Accounts};
 use crate::disks::{self, DiskError};
@@ -47,6 +47,8 @@ pub enum ApplyError {
     KernelArguments {
         /// The whole command line that would be right.
         wanted: String,
+        /// What the config says of it.
+        arguments: Box<KernelArguments>,
     },
     /// The disks.
     #[error(transparent)]
@@ -117,6 +119,7 @@ pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
     writer.write_all(&storage.directories, &storage.files, &contents, &storage.links)?;
     units::write_all(root, &config.systemd)?;
     root.sync().map_err(target("write to the disk"))?;
+    root.let_go();
     mounts.close().map_err(target("unmount the filesystems"))?;
     record(root).map_err(target(format!("write {RESULT_FILE}")))?;
     Ok(Report {
@@ -134,13 +137,16 @@ pub fn apply(config: &Config, root: &Root) -> Result<Report, ApplyError> {
 pub fn check_kernel_arguments(config: &Config, running: &str) -> Result<(), ApplyError> {
     match config.kernel_arguments.change(running) {
         None => Ok(()),
-        Some(wanted) => Err(ApplyError::KernelArguments { wanted }),
+        Some(wanted) => {
+            let arguments = Box::new(config.kernel_arguments.clone());
+            Err(ApplyError::KernelArguments { wanted, arguments })
+        }
     }
 }
 
-/// Notes that the run is done, after all it wrote is safe.
+/// Notes that the run is done. All that it wrote is safe already, so a power cut leaves either no record,
+/// and the run is repeated, or a record of a whole one.
 fn record(root: &Root) -> io::Result<()> {
-    root.sync()?;
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let record = serde_json::json!({
         "provisioningBootID": boot_id.trim(),

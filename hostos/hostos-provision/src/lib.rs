@@ -14,6 +14,7 @@ mod filesystem;
 mod homes;
 mod load;
 mod nodes;
+mod offline;
 mod prepare;
 mod root;
 mod sources;
@@ -27,6 +28,7 @@ pub use fetch::{AuthorityError, FetchError, Fetcher, HttpError, TftpError, Unpac
 pub use filesystem::{FilesystemError, Format, Found, Marks, make_filesystem, probe};
 pub use load::{LoadError, Loaded, load};
 pub use nodes::NodeError;
+pub use offline::{needs_network, source_needs_network};
 pub use prepare::PrepareError;
 pub use root::Root;
 pub use sources::{Source, SourceError, find_source, from_command_line, from_config_drive, from_fw_cfg};

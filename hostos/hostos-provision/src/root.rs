@@ -3,12 +3,14 @@
 //! A path's last component is acted on itself, never followed; the ones before it are followed, but
 //! never out of the root (`openat2` with `RESOLVE_IN_ROOT`).
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat};
@@ -23,6 +25,8 @@ const PARENT_MODE: u32 = 0o755;
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    /// A directory of each filesystem that a place was on, by device: a root has more than one.
+    filesystems: Mutex<BTreeMap<u64, OwnedFd>>,
 }
 
 /// The owner and the permission bits of something in the tree.
@@ -58,7 +62,7 @@ impl Root {
         let path = path.as_ref().to_owned();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = nix::fcntl::open(&path, flags, Mode::empty())?;
-        Ok(Self { directory, path })
+        Ok(Self { directory, path, filesystems: Mutex::default() })
     }
 
     /// The directory it was opened as.
@@ -69,7 +73,13 @@ impl Root {
 
     /// The place of an absolute path, with its parents made where they are missing.
     pub(crate) fn place(&self, path: &str) -> io::Result<Place> {
-        self.resolve(path, true)
+        let place = self.resolve(path, true)?;
+        let device = nix::sys::stat::fstat(&place.directory)?.st_dev;
+        let mut filesystems = self.filesystems.lock().unwrap_or_else(PoisonError::into_inner);
+        if let std::collections::btree_map::Entry::Vacant(entry) = filesystems.entry(device) {
+            entry.insert(place.directory.try_clone()?);
+        }
+        Ok(place)
     }
 
     /// The place of an absolute path, if its parents exist.
@@ -98,9 +108,17 @@ impl Root {
         }
     }
 
-    /// Waits until everything written so far is on the disk.
+    /// Waits until everything written so far is on its disk, whichever of the root's filesystems it is on:
+    /// the root itself may be read-only, with /etc and /var elsewhere.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(syncfs(&self.directory)?)
+        syncfs(&self.directory)?;
+        let filesystems = self.filesystems.lock().unwrap_or_else(PoisonError::into_inner);
+        filesystems.values().try_for_each(|directory| Ok(syncfs(directory)?))
+    }
+
+    /// Forgets filesystems that are about to be unmounted: an open directory would keep them.
+    pub(crate) fn let_go(&self) {
+        self.filesystems.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn resolve(&self, path: &str, make: bool) -> io::Result<Place> {
@@ -178,7 +196,8 @@ impl Place {
         Ok(content)
     }
 
-    /// Puts a file there in one step: readers see the old one or the whole new one.
+    /// Puts a file there in one step: readers see the old one or the whole new one, and so does the boot
+    /// after a power cut. A run that is repeated then finds no half file that it would have to refuse.
     pub(crate) fn write(
         &self,
         access: Access,
@@ -198,6 +217,7 @@ impl Place {
         let written = content(&mut file)
             .and_then(|()| file.flush())
             .and_then(|()| set_access(&file, access))
+            .and_then(|()| file.sync_all())
             .and_then(|()| {
                 Ok(renameat(&self.directory, temporary.as_os_str(), &self.directory, self.name.as_os_str())?)
             });

@@ -14,7 +14,7 @@ use crate::root::Root;
 
 /// Where the kernel shows what QEMU passes on.
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/com.coreos/config/raw";
-const URL: &str = "ignition.config.url";
+pub(crate) const URL: &str = "ignition.config.url";
 const DEVICE: &str = "ignition.config.device";
 const PATH: &str = "ignition.config.path";
 const CONFIG_DRIVES: [&str; 2] = ["/dev/disk/by-label/config-2", "/dev/disk/by-label/CONFIG-2"];
