@@ -19,6 +19,7 @@
 //! It does not mount, load modules or set up networks: that is for who runs it. It never reads NSS.
 
 mod arguments;
+mod arrivals;
 mod builtin;
 mod capability;
 mod capture;
@@ -53,6 +54,7 @@ mod shutdown;
 mod signals;
 mod socket;
 mod spawn;
+mod state_changes;
 mod states;
 mod supervisor;
 mod syslog;
@@ -61,6 +63,7 @@ mod timer;
 mod transaction;
 mod unit;
 mod wall;
+mod words;
 
 pub use event::{Event, SupervisorError};
 pub use install::apply_presets;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use hostos_units::{Options, Supervisor};
 
 const HELP: &str = "\
-hostos-units --below DIR [--cgroup DIR] [--start UNIT]... [--events]
+hostos-units --below DIR [--cgroup DIR] [--admins GROUP]... [--start UNIT]... [--events]
 hostos-units --machine [--start UNIT]...
 hostos-units systemctl ...
 hostos-units journalctl ...
@@ -57,6 +57,7 @@ fn end_machine(next: hostos_units::ShutdownAction) -> Result<(), Box<dyn std::er
 fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
     let mut below: Option<PathBuf> = None;
     let mut cgroup = None;
+    let mut admins = Vec::new();
     let mut start = Vec::new();
     let mut events = false;
     let mut machine = false;
@@ -67,6 +68,7 @@ fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
         match arg.to_str() {
             Some("--below") => below = Some(value()?.into()),
             Some("--cgroup") => cgroup = Some(PathBuf::from(value()?)),
+            Some("--admins") => admins.push(value()?.to_string_lossy().into_owned()),
             Some("--start") => start.push(value()?.to_string_lossy().into_owned()),
             Some("--events") => events = true,
             Some("--machine") => machine = true,
@@ -78,7 +80,7 @@ fn supervise(args: &[OsString]) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let options = match &below {
-        Some(dir) => Options { cgroup_root: cgroup, ..Options::below(dir) },
+        Some(dir) => Options { cgroup_root: cgroup, admin_groups: admins, ..Options::below(dir) },
         None if machine => Options::system(),
         None => return Err("--below DIR or --machine is missing".into()),
     };

@@ -27,6 +27,8 @@ pub struct Options {
     pub config_dir: PathBuf,
     /// Control socket.
     pub control_socket: PathBuf,
+    /// Groups whose members may change units, beside root. Everybody may look.
+    pub admin_groups: Vec<String>,
     /// Socket of syslog(3), if messages that come there are wanted.
     pub syslog_socket: Option<PathBuf>,
     /// Socket of `sd_notify`.
@@ -80,6 +82,8 @@ impl Options {
             logs_dir: "/var/log".into(),
             config_dir: "/etc".into(),
             control_socket: units_api::SOCKET.into(),
+            // User core's own; who is in it is in group docker too, which is as good as root.
+            admin_groups: vec!["core".into()],
             syslog_socket: Some("/dev/log".into()),
             notify_socket: "/run/systemd/notify".into(),
             cgroup_root: Some("/sys/fs/cgroup".into()),

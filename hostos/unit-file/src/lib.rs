@@ -9,6 +9,7 @@ mod calendar;
 mod civil;
 mod command;
 mod environment;
+pub mod glob;
 mod name;
 mod parse;
 mod signal;

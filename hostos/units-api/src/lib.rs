@@ -1,5 +1,5 @@
 //! The wire between the unit supervisor and its clients (`systemctl`, `journalctl`, fleetd): JSON
-//! lines on the unix socket [`SOCKET`], mode 0600.
+//! lines on the unix socket [`SOCKET`]. Everybody may ask; only root and administrators may change things.
 //!
 //! A client writes one [`Request`] a line; the supervisor answers each with one [`Answer`] of the
 //! same `id`, in any order. After [`Method::Subscribe`] lines with an [`Answer::Event`] come at any
@@ -276,6 +276,8 @@ pub enum ErrorKind {
     ShuttingDown,
     /// Reading or writing files failed.
     Io,
+    /// Whoever asks may not do that.
+    AccessDenied,
     /// A kind this version does not know.
     #[serde(other)]
     Other,

@@ -1,6 +1,7 @@
 //! The control socket: clients, their requests, and what they wait for. The wire is in `units-api`.
 
 mod methods;
+mod rights;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read as _, Write as _};
@@ -13,10 +14,16 @@ use units_api::{Answer, ErrorKind, JobState, LONGEST_LINE, Request, UnitState, W
 
 use crate::jobs::JobId;
 use crate::poll::Source;
+use crate::states::LoadState;
 use crate::supervisor::Supervisor;
+
+use self::rights::Rights;
 
 /// Most clients at a time.
 const MOST_CLIENTS: usize = 256;
+
+/// Most of them that may only ask: they must not keep others out.
+const MOST_READERS: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -28,6 +35,7 @@ pub(crate) struct Control {
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
+    rights: Rights,
     input: Vec<u8>,
     output: Vec<u8>,
     subscribed: bool,
@@ -48,7 +56,8 @@ impl Control {
         }
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        // Everybody may connect; what a client may do is decided for each.
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, clients: HashMap::new(), waiters: Vec::new() })
     }
@@ -67,14 +76,18 @@ impl AsFd for Control {
 impl Supervisor {
     pub(crate) fn accept_clients(&mut self) {
         while let Ok((stream, _)) = self.control.listener.accept() {
-            let full = self.control.clients.len() >= MOST_CLIENTS;
+            let rights = Rights::of(&stream, &self.options.admin_groups);
+            let clients = self.control.clients.values();
+            let readers = clients.filter(|client| client.rights == Rights::Read).count();
+            let full = self.control.clients.len() >= MOST_CLIENTS
+                || rights == Rights::Read && readers >= MOST_READERS;
             if full
                 || stream.set_nonblocking(true).is_err()
                 || self.poller.add(&stream, Source::Connection).is_err()
             {
                 continue;
             }
-            let client = Client { stream, input: Vec::new(), output: Vec::new(), subscribed: false };
+            let client = Client { stream, rights, input: Vec::new(), output: Vec::new(), subscribed: false };
             self.control.clients.insert(client.stream.as_raw_fd(), client);
         }
     }
@@ -130,12 +143,32 @@ impl Supervisor {
             }
         };
         let id = request.id;
-        match self.call(fd, id, request.method) {
+        let rights = self.control.clients.get(&fd).map_or(Rights::Read, |client| client.rights);
+        let outcome = if rights.allow(&request.method) {
+            self.call(fd, id, request.method)
+        } else {
+            let message = "Access denied: only root and the machine's administrators may change units".into();
+            Err(WireError { kind: ErrorKind::AccessDenied, message })
+        };
+        if rights == Rights::Read {
+            self.forget_what_was_only_asked_for();
+        }
+        match outcome {
             Ok(Some(answer)) => self.answer(fd, &Answer { id, ..answer }),
             Ok(None) => {}
             Err(error) => self.answer(fd, &Answer { id, error: Some(error), ..Answer::default() }),
         }
         self.settle();
+    }
+
+    /// Asking for units that do not exist must not fill the memory of the first process.
+    fn forget_what_was_only_asked_for(&mut self) {
+        let unknown = self.names.values().copied().filter(|id| {
+            let unit = self.unit(*id);
+            unit.load == LoadState::NotFound && unit.relations.is_empty() && !self.removed.contains(id)
+        });
+        let unknown: Vec<_> = unknown.collect();
+        self.removed.extend(unknown);
     }
 
     fn answer(&mut self, fd: RawFd, answer: &Answer) {

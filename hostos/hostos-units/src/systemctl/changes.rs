@@ -35,6 +35,7 @@ impl Call {
                     code = code.max(match error.kind {
                         units_api::ErrorKind::NotFound => 5,
                         units_api::ErrorKind::NotApplicable if verb == "reload" => 3,
+                        units_api::ErrorKind::AccessDenied => 4,
                         _ => 1,
                     });
                 }

@@ -4,5 +4,6 @@
 mod case;
 mod differential;
 mod journal;
+mod rights;
 mod stress;
 mod world;

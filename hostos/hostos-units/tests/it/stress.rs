@@ -43,6 +43,34 @@ fn ten_thousand_orphans_are_reaped() {
 }
 
 #[test]
+fn a_fork_bomb_stays_inside_its_unit() {
+    let Some(world) = World::ours("bomb") else { return };
+    // The limit of tasks needs a cgroup v2 with that controller; the limit of the user's processes works
+    // everywhere, so that this machine survives in any case.
+    world.write_unit(
+        "bomb.service",
+        "[Service]\nUser=nobody\nTasksMax=60\nLimitNPROC=60\nTimeoutStopSec=2\n\
+         ExecStart=/bin/bash -c 'b() { b | b & }; b; while :; do sleep 1; done'\nStandardError=null\n",
+    );
+    world.write_unit("calm.service", "[Service]\nExecStart=/bin/sleep 1000\n");
+    assert_eq!(world.systemctl(&["start", "bomb"]).0, 0);
+    std::thread::sleep(Duration::from_secs(2));
+    let begin = Instant::now();
+    assert_eq!(world.systemctl(&["start", "calm"]).0, 0);
+    assert_eq!(world.property("calm.service", "ActiveState"), "active");
+    assert!(begin.elapsed() < Duration::from_secs(10), "the supervisor answers: {:?}", begin.elapsed());
+    let group = world.cgroup().join("system.slice/bomb.service/cgroup.procs");
+    let inside = fs::read_to_string(&group).unwrap_or_default().lines().count();
+    assert!(inside <= 120, "{inside} processes");
+    let begin = Instant::now();
+    assert_eq!(world.systemctl(&["stop", "bomb"]).0, 0);
+    assert!(begin.elapsed() < Duration::from_secs(15), "it ends: {:?}", begin.elapsed());
+    assert_eq!(fs::read_to_string(&group).unwrap_or_default(), "", "nothing of it is left");
+    assert_eq!(world.property("calm.service", "ActiveState"), "active");
+    eprintln!("{inside} processes, ended in {:?}", begin.elapsed());
+}
+
+#[test]
 fn a_stuck_service_does_not_hold_up_the_end() {
     let Some(mut world) = World::ours("stuck") else { return };
     world.write_unit(

@@ -32,6 +32,11 @@ pub(crate) fn cgroup_root() -> Option<PathBuf> {
 impl World {
     /// Our supervisor with a cgroup of its own; nothing where there can be none.
     pub(crate) fn ours(tag: &str) -> Option<Self> {
+        Self::ours_with(tag, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn ours_with(tag: &str, arguments: &[&str]) -> Option<Self> {
         let Some(root) = cgroup_root() else {
             eprintln!("skipped: needs root and a cgroup v2 that can be written");
             return None;
@@ -49,6 +54,7 @@ impl World {
                 "--start".as_ref(),
                 Path::new("basic.target"),
             ])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
