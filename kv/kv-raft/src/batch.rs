@@ -80,7 +80,7 @@ async fn write(node: &Node, ops: Vec<Op>) -> Result<Vec<Reply>, ErrorKind> {
     let deadline = Instant::now() + node.0.options.request_timeout;
     let mut batch = Batch { time_ms: (node.0.options.clock)(), ops };
     loop {
-        match node.status().leader {
+        match node.leader() {
             Some(leader) if leader == node.0.id => match write_here(node, &batch).await {
                 Err(ErrorKind::NotLeader) => {}
                 done => return done,

@@ -10,7 +10,7 @@ use crate::Node;
 /// entries being applied (openraft#2116).
 pub const KEPT_ENTRIES: u64 = 20_000;
 /// Purged at once at least, so that purging is rare.
-const PURGE_STEP: u64 = 5_000;
+pub(crate) const PURGE_STEP: u64 = 5_000;
 /// More changes than this are stored at once.
 const MOST_UNSTORED: usize = 200_000;
 /// Versions swept at a time.
@@ -45,8 +45,8 @@ pub(crate) async fn run(node: Node) {
             Ok(Err(error)) => return stop(&node, &error).await,
             Err(_) => return,
         };
-        let safe = stored.saturating_sub(KEPT_ENTRIES);
-        if safe >= purged + PURGE_STEP {
+        let safe = stored.saturating_sub(node.0.options.kept_entries);
+        if safe >= purged + node.0.options.purge_step {
             purged = safe;
             let trigger = node.0.raft.trigger();
             if trigger.snapshot().await.is_err() || trigger.purge_log(safe).await.is_err() {

@@ -23,6 +23,7 @@ mod network;
 mod node;
 mod read;
 mod reconcile;
+pub mod timing;
 mod types;
 
 pub use flush::KEPT_ENTRIES;

@@ -11,6 +11,7 @@ use std::{
     ops::{Bound, RangeBounds},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 use crate::{
     TypeConfig,
     entry::{decode, encode},
+    timing::Timing,
     types::{Entry, LogId, Vote},
 };
 
@@ -73,6 +75,7 @@ struct Cache {
 }
 
 struct Shared {
+    writes: Arc<Timing>,
     cache: Mutex<Cache>,
     reader: Reader,
     writer: Writer,
@@ -110,12 +113,23 @@ impl LogStore {
                 (Writer::Queue(sender), Some((receiver, wal)))
             }
         };
-        let shared = Arc::new(Shared { cache: Mutex::new(cache), reader, writer });
+        let shared = Arc::new(Shared { writes: Arc::default(), cache: Mutex::new(cache), reader, writer });
         if let Some((receiver, wal)) = thread {
             let shared = Arc::downgrade(&shared);
             thread::Builder::new().name("wal".into()).spawn(move || write_all(wal, &receiver, &shared))?;
         }
         Ok(Self(shared))
+    }
+
+    /// The term last voted in, and the index of the last entry.
+    pub(crate) fn end(&self) -> (u64, u64) {
+        let cache = self.cache();
+        (cache.vote.map_or(0, |vote| vote.leader_id.term), cache.last.map_or(0, |last| last.index))
+    }
+
+    /// How long writes took, each with its sync.
+    pub(crate) fn writes(&self) -> Arc<Timing> {
+        self.0.writes.clone()
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -152,11 +166,13 @@ fn write_all(mut wal: Wal, jobs: &mpsc::Receiver<Job>, shared: &std::sync::Weak<
             records.extend(next.records);
             done.push(next.done);
         }
+        let started = Instant::now();
         let result = wal.write(&records);
         if let Err(error) = &result {
             tracing::error!(error = chain(error), "could not write the log");
         }
         if let Some(shared) = shared.upgrade() {
+            shared.writes.add(started.elapsed());
             settle(&shared, &records, &result);
         }
         for done in done {

@@ -6,6 +6,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::{
     Image, Replies, TypeConfig,
     entry::{decode, encode},
     image,
+    timing::Timing,
     types::{LogId, Membership, Meta, Snapshot},
 };
 
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) applied: watch::Sender<u64>,
     /// Taken while the store is written, so that one does it at a time.
     storing: Mutex<()>,
+    pub(crate) stores: Timing,
 }
 
 /// The state machine. Clones are handles to the same.
@@ -60,7 +63,14 @@ impl Machine {
         let live = load(&*store)?;
         let view = RwLock::new(live.state.view().clone());
         let (applied, _) = watch::channel(live.applied.map_or(0, |id| id.index + 1));
-        Ok(Self(Arc::new(Shared { live: Mutex::new(live), store, view, applied, storing: Mutex::new(()) })))
+        Ok(Self(Arc::new(Shared {
+            live: Mutex::new(live),
+            store,
+            view,
+            applied,
+            storing: Mutex::new(()),
+            stores: Timing::default(),
+        })))
     }
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
@@ -93,7 +103,9 @@ impl Machine {
             self.publish(&live);
             (changes, live.applied)
         };
+        let started = Instant::now();
         let base = self.0.store.store(&changes)?;
+        self.0.stores.add(started.elapsed());
         let mut live = self.live();
         live.state.stored(base);
         self.publish(&live);

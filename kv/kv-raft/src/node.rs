@@ -28,6 +28,7 @@ use crate::{
     flush,
     network::Network,
     read, reconcile,
+    timing::Timing,
     types::{Meta, Snapshot, Vote},
 };
 
@@ -41,6 +42,9 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The state is stored at least this often while it changes.
     pub flush_interval: Duration,
+    /// Entries of the log that are kept behind what is stored, and how many are purged at once at least.
+    pub kept_entries: u64,
+    pub purge_step: u64,
     /// A read waits for a quorum to confirm the leader. Only a test that must fail turns this off.
     pub confirm_reads: bool,
     /// The proposer's clock, milliseconds since 1970.
@@ -54,6 +58,8 @@ impl Default for Options {
             election: Duration::from_millis(1000),
             request_timeout: Duration::from_secs(7),
             flush_interval: Duration::from_secs(1),
+            kept_entries: flush::KEPT_ENTRIES,
+            purge_step: flush::PURGE_STEP,
             confirm_reads: true,
             clock: wall_clock,
         }
@@ -98,6 +104,9 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) proposals: mpsc::Sender<Waiting>,
     pub(crate) reads: mpsc::Sender<oneshot::Sender<Result<u64, ErrorKind>>>,
+    log_writes: Arc<Timing>,
+    /// The term and the end of the log that this member woke up with.
+    pub(crate) woke: (u64, u64),
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -119,13 +128,25 @@ impl Node {
     ) -> Result<Self, StartError> {
         let config = Arc::new(config(&options).map_err(StartError::Timing)?);
         let network = Network(transport.clone());
+        let (log_writes, woke) = (log.writes(), log.end());
         let raft = Raft::new(id, config, network, log, machine.clone())
             .await
             .map_err(|fatal| StartError::Stored(fatal.to_string()))?;
         let (proposals, waiting) = mpsc::channel(16 << 10);
         let (reads, readers) = mpsc::channel(16 << 10);
         let tasks = Mutex::new(JoinSet::new());
-        let node = Self(Arc::new(Inner { id, raft, machine, transport, options, proposals, reads, tasks }));
+        let node = Self(Arc::new(Inner {
+            id,
+            raft,
+            machine,
+            transport,
+            options,
+            proposals,
+            reads,
+            log_writes,
+            woke,
+            tasks,
+        }));
         {
             let mut tasks = node.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             tasks.spawn(batch::run(node.clone(), waiting));
@@ -205,6 +226,12 @@ impl Node {
         self.0.machine.0.store.size()
     }
 
+    /// How long writes of the log took, each with its sync; and storing the state.
+    #[must_use]
+    pub fn disk(&self) -> (&Timing, &Timing) {
+        (&self.0.log_writes, &self.0.machine.0.stores)
+    }
+
     /// What this member knows of the cluster now.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -222,10 +249,22 @@ impl Node {
         }
     }
 
+    /// The term this member knows of.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.0.raft.metrics().borrow_watched().current_term
+    }
+
+    /// Who leads, as far as this member knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<u64> {
+        self.0.raft.metrics().borrow_watched().current_leader
+    }
+
     /// Whether this member leads, as far as it knows.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        self.status().leader == Some(self.0.id)
+        self.leader() == Some(self.0.id)
     }
 
     /// Returns when what [`Node::status`] says may have changed.
@@ -251,7 +290,7 @@ impl Node {
         self.0.raft.trigger().transfer_leader(to).await.map_err(|_| ErrorKind::Stopped)?;
         let limit = self.0.options.election * 4;
         let moved = async {
-            while self.status().leader != Some(to) {
+            while self.leader() != Some(to) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -263,7 +302,7 @@ impl Node {
     /// # Errors
     /// When there is none, or it does not answer.
     pub async fn ask(&self, to: Option<u64>, kind: Kind, payload: Bytes) -> Result<Bytes, ErrorKind> {
-        let to = to.or_else(|| self.status().leader).ok_or(ErrorKind::NoLeader)?;
+        let to = to.or_else(|| self.leader()).ok_or(ErrorKind::NoLeader)?;
         let peer = self.peer(to).ok_or(ErrorKind::NoLeader)?;
         let limit = self.0.options.request_timeout;
         let answer = self.0.transport.call(to, &peer, kind, payload, limit).await;

@@ -37,7 +37,7 @@ async fn round(node: &Node) -> Result<u64, ErrorKind> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let attempt = async {
-            match node.status().leader {
+            match node.leader() {
                 Some(leader) if leader == node.0.id => here(node).await,
                 Some(leader) => there(node, leader).await,
                 None => None,
@@ -60,7 +60,12 @@ async fn here(node: &Node) -> Option<u64> {
         return Some(node.0.machine.0.applied.borrow().saturating_sub(1));
     }
     match node.0.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-        Ok((id, _)) => Some(id.index()),
+        Ok((id, _)) => {
+            // A leader that restarts goes on leading in its term, but knows only of an older commit: it may have told
+            // somebody of all that its log holds.
+            let (term, last) = node.0.woke;
+            Some(if node.term() == term { id.index().max(last) } else { id.index() })
+        }
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => None,
         Err(error) => {
             tracing::debug!(%error, "could not confirm leadership");
