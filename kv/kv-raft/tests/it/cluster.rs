@@ -10,12 +10,15 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::View;
-use kv_raft::{BoxFuture, Kind, LogStore, Machine, Mode, Node, Options, Peer, Transport, image};
+use kv_raft::{BoxFuture, Kind, LogStore, Machine, Mode, Node, Options, Peer, Transport, TypeConfig, image};
 use kv_store::MemoryStore;
 use kv_wal::{
     Wal,
     sim::{Faults, SimDisk, Unsynced},
 };
+use openraft::raft::{VoteRequest, VoteResponse};
+
+use crate::history::Writes;
 
 /// A small generator of its own, so that a seed means the same everywhere.
 #[derive(Clone)]
@@ -41,6 +44,35 @@ struct Network {
     cut: BTreeSet<(u64, u64)>,
     /// Lost messages in a thousand.
     loss: u64,
+    votes: Votes,
+}
+
+/// The votes that members were seen to give. A vote for (term, candidate) rules out every smaller one.
+#[derive(Default)]
+pub(crate) struct Votes {
+    given: BTreeMap<u64, (u64, u64)>,
+    pub(crate) broken: Option<String>,
+}
+
+impl Votes {
+    pub(crate) fn saw(&mut self, voter: u64, term: u64, candidate: u64) {
+        let vote = (term, candidate);
+        let before = self.given.insert(voter, vote);
+        if let Some(before) = before.filter(|before| *before > vote) {
+            self.broken = Some(format!("member {voter} gave its vote to {vote:?} after {before:?}"));
+        }
+    }
+
+    fn overheard(&mut self, voter: u64, request: &[u8], answer: &[u8]) {
+        let request: Result<VoteRequest<TypeConfig>, _> = postcard::from_bytes(request);
+        let answer: Result<VoteResponse<TypeConfig>, _> = postcard::from_bytes(answer);
+        if let (Ok(request), Ok(answer)) = (request, answer)
+            && answer.vote_granted
+        {
+            let leader = request.vote.leader_id;
+            self.saw(voter, leader.term, leader.node_id);
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -91,9 +123,14 @@ impl Transport for Wire {
         Box::pin(async move {
             self.travel(self.from, to, limit).await?;
             let target = self.target(to)?;
+            let vote = (kind == Kind::Vote).then(|| payload.clone());
             let answer = tokio::time::timeout(limit, target.answer(kind, payload)).await;
             let answer =
                 answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+            if let Some(request) = vote {
+                let mut network = self.network.lock().expect("no panics inside");
+                network.votes.overheard(to, &request, &answer);
+            }
             self.travel(to, self.from, limit).await?;
             Ok(answer)
         })
@@ -134,8 +171,13 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start(size: u64, seed: u64, options: Options) -> Self {
-        let network =
-            Network { dice: Dice::new(seed), nodes: BTreeMap::new(), cut: BTreeSet::new(), loss: 0 };
+        let network = Network {
+            dice: Dice::new(seed),
+            nodes: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            loss: 0,
+            votes: Votes::default(),
+        };
         let stored = (1..=size).map(|id| (id, Stored::default())).collect();
         let mut cluster = Self { network: Arc::new(Mutex::new(network)), stored, options };
         for id in 1..=size {
@@ -168,6 +210,25 @@ impl Cluster {
             node.kill().await;
             self.stored[&id].disk.crash(Unsynced::Lost);
         }
+    }
+
+    /// What is wrong with the votes that were given so far.
+    pub(crate) fn broken_votes(&self) -> Option<String> {
+        self.network.lock().expect("no panics inside").votes.broken.clone()
+    }
+
+    /// The vote a member has on its disk.
+    pub(crate) fn stored_vote(&self, id: u64) -> Option<Bytes> {
+        let disk = self.stored[&id].disk.copy();
+        let wal = Wal::open(Arc::new(disk), kv_wal::Options { segment_bytes: 32 << 10 }).expect("whole");
+        wal.slots().get(0).cloned()
+    }
+
+    /// A planted bug: the member's vote was never written since then.
+    pub(crate) fn forget_vote(&self, id: u64, before: Bytes) {
+        let disk = self.stored[&id].disk.clone();
+        let mut wal = Wal::open(Arc::new(disk), kv_wal::Options { segment_bytes: 32 << 10 }).expect("whole");
+        wal.write(&[kv_wal::Record::Slot(0, before)]).expect("healthy");
     }
 
     pub(crate) fn set_faults(&self, id: u64, faults: Faults) {
@@ -209,4 +270,16 @@ impl Cluster {
     pub(crate) fn lose(&self, in_a_thousand: u64) {
         self.network.lock().expect("no panics inside").loss = in_a_thousand;
     }
+}
+
+/// The history that a state holds.
+pub(crate) fn written(last: &View) -> Result<Writes, String> {
+    let (changes, _) = last.changes(2, usize::MAX).map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut writes = Writes::new();
+    for change in &changes {
+        let pair = change.event.kv.clone().unwrap_or_default();
+        writes.entry(text(&pair.key)).or_default().insert(pair.mod_revision, text(&pair.value));
+    }
+    Ok(writes)
 }

@@ -1,4 +1,5 @@
-//! Clusters that lose messages, members and power, by seed; and planted bugs, to prove that we would notice.
+//! Clusters that lose messages, members and power, by seed; and planted bugs, to prove that we would notice. Without
+//! a network; see `storm` for the same on one.
 //!
 //! `KV_SEED=n` runs one seed, `KV_SEEDS=n` that many. A failure prints its seed.
 
@@ -12,16 +13,39 @@ use kv_api::{
     internal::{Op, op, reply},
 };
 use kv_core::View;
-use kv_raft::{Node, Options};
+use kv_raft::{Kind, Node, Options, TypeConfig};
 use kv_wal::sim::Faults;
+use openraft::raft::{VoteRequest, VoteResponse};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    cluster::{Cluster, Dice},
+    cluster::{Cluster, Dice, Votes, written},
     history::{Record, Saw, check},
 };
 
-type History = Arc<Mutex<Vec<Record>>>;
+/// What clients saw, on one clock.
+#[derive(Clone)]
+struct History {
+    epoch: Instant,
+    records: Arc<Mutex<Vec<Record>>>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { epoch: Instant::now(), records: Arc::default() }
+    }
+}
+
+impl History {
+    fn add(&self, began: Duration, revision: i64, saw: Saw) {
+        let record = Record { began, ended: self.epoch.elapsed(), revision, saw };
+        self.records.lock().expect("no panics inside").push(record);
+    }
+
+    fn all(&self) -> Vec<Record> {
+        self.records.lock().expect("no panics inside").clone()
+    }
+}
 
 fn options() -> Options {
     Options {
@@ -39,27 +63,24 @@ fn simulate<F: Future<Output = ()>>(work: F) {
 }
 
 async fn put(node: &Node, history: &History, key: String, value: String) {
-    let began = Instant::now();
+    let began = history.epoch.elapsed();
     let request = PutRequest { key: key.clone().into(), value: value.clone().into(), ..Default::default() };
     // What fails may have happened or not; the final history tells.
     if let Ok(reply) = node.propose(Op { op: Some(op::Op::Put(request)) }).await
         && let Some(reply::Reply::Put(reply)) = reply.reply
     {
         let revision = reply.header.unwrap_or_default().revision;
-        let record = Record { began, ended: Instant::now(), revision, saw: Saw::Wrote { key, value } };
-        history.lock().expect("no panics inside").push(record);
+        history.add(began, revision, Saw::Wrote { key, value });
     }
 }
 
 async fn get(node: &Node, history: &History, key: String) {
-    let began = Instant::now();
+    let began = history.epoch.elapsed();
     if let Ok(view) = node.linearizable().await {
         let found =
             view.range(&RangeRequest { key: key.clone().into(), ..Default::default() }).expect("memory");
         let value = found.kvs.first().map(|pair| String::from_utf8_lossy(&pair.value).into_owned());
-        let record =
-            Record { began, ended: Instant::now(), revision: view.revision(), saw: Saw::Read { key, value } };
-        history.lock().expect("no panics inside").push(record);
+        history.add(began, view.revision(), Saw::Read { key, value });
     }
 }
 
@@ -156,8 +177,11 @@ async fn one_seed(seed: u64, size: u64) -> Result<usize, String> {
     clients.shutdown().await;
     let mut cluster = cluster.lock().await;
     let last = settle(&mut cluster, size).await?;
-    let records = history.lock().expect("no panics inside").clone();
-    check(&records, &last)?;
+    let records = history.all();
+    check(&records, &written(&last)?)?;
+    if let Some(broken) = cluster.broken_votes() {
+        return Err(broken);
+    }
     for id in 1..=size {
         cluster.crash(id).await;
     }
@@ -169,7 +193,7 @@ fn clusters_in_trouble_never_lie() {
     let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds: Vec<u64> = match from_env("KV_SEED") {
         Some(seed) => vec![seed],
-        None => (0..from_env("KV_SEEDS").unwrap_or(40)).collect(),
+        None => (0..from_env("KV_SEEDS").unwrap_or(10)).collect(),
     };
     let mut seen = 0;
     for seed in seeds {
@@ -212,9 +236,9 @@ fn a_planted_skipped_sync_is_noticed() {
             cluster.crash(id).await;
         }
         let last = settle(&mut cluster, 3).await.expect("comes together");
-        let records = history.lock().expect("no panics inside").clone();
+        let records = history.all();
         assert_eq!(records.len(), 2, "both were acknowledged");
-        let wrong = check(&records, &last).expect_err("the second write is gone");
+        let wrong = check(&records, &written(&last).expect("memory")).expect_err("the second write is gone");
         assert!(wrong.contains("lost"), "{wrong}");
     });
 }
@@ -242,8 +266,8 @@ fn a_planted_read_without_quorum_is_noticed() {
                 get(&old, &history, "k".into()).await;
             }
             let last = settle(&mut cluster, 3).await.expect("comes together");
-            let records = history.lock().expect("no panics inside").clone();
-            let verdict = check(&records, &last);
+            let records = history.all();
+            let verdict = check(&records, &written(&last).expect("memory"));
             if confirm_reads {
                 verdict.expect("a read that asks a quorum is never stale");
             } else if records.len() == 3 {
@@ -251,6 +275,78 @@ fn a_planted_read_without_quorum_is_noticed() {
             } else {
                 panic!("the old leader stepped down before it could lie: the test is not sharp");
             }
+        });
+    }
+}
+
+type Vote = openraft::alias::VoteOf<TypeConfig>;
+
+/// Whether a member gives its vote when asked by a call of our own.
+async fn gives_vote(cluster: &Cluster, member: u64, term: u64, candidate: u64) -> bool {
+    let node = cluster.nodes().into_iter().find(|node| node.id() == member).expect("up");
+    let ask = async |term: u64, last_log_id| {
+        let mut request = VoteRequest::<TypeConfig>::new(Vote::new(term, candidate), last_log_id);
+        // As if the leader had sent the candidate: no lease holds the member back.
+        request.leadership_transfer = true;
+        let payload = postcard::to_stdvec(&request).expect("encodes");
+        let answer = node.answer(Kind::Vote, payload.into()).await.expect("answers");
+        postcard::from_bytes::<VoteResponse<TypeConfig>>(&answer).expect("decodes")
+    };
+    // A vote for nobody tells how far the member's log goes.
+    let newest = ask(0, None).await.last_log_id;
+    ask(term, newest).await.vote_granted
+}
+
+#[test]
+fn a_planted_lost_vote_is_noticed() {
+    for forgets in [false, true] {
+        simulate(async move {
+            let mut cluster = Cluster::start(3, 3, options()).await;
+            let leader = ready(&cluster).await;
+            let voter = (1..=3).find(|id| *id != leader.id()).expect("a follower");
+            // Alone, it hears of no other vote.
+            cluster.isolate(&[voter], false);
+            let term = leader.term() + 5;
+            let before = cluster.stored_vote(voter).expect("it voted before");
+            let mut votes = Votes::default();
+            for candidate in [9, 7] {
+                if gives_vote(&cluster, voter, term, candidate).await {
+                    votes.saw(voter, term, candidate);
+                }
+                cluster.crash(voter).await;
+                if forgets {
+                    cluster.forget_vote(voter, before.clone());
+                }
+                cluster.boot(voter).await;
+            }
+            match (votes.broken, forgets) {
+                (None, false) => {}
+                (Some(wrong), true) => assert!(wrong.contains("gave its vote"), "{wrong}"),
+                (broken, _) => panic!("forgets {forgets}: {broken:?}"),
+            }
+        });
+    }
+}
+
+#[test]
+fn a_leader_that_restarts_remembers_what_it_committed() {
+    for seed in 0..20 {
+        simulate(async move {
+            let mut cluster = Cluster::start(3, seed, options()).await;
+            let history = History::default();
+            let leader = ready(&cluster).await;
+            for number in 0..20 {
+                put(&leader, &history, "k".into(), format!("v{number}")).await;
+            }
+            // Back before anybody misses it: it leads on, in the same term.
+            cluster.crash(leader.id()).await;
+            cluster.boot(leader.id()).await;
+            let back = cluster.nodes().into_iter().find(|node| node.id() == leader.id()).expect("up");
+            get(&back, &history, "k".into()).await;
+            let last = settle(&mut cluster, 3).await.expect("comes together");
+            assert!(history.all().len() > 20, "the read was answered");
+            let verdict = check(&history.all(), &written(&last).expect("memory"));
+            verdict.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
         });
     }
 }
