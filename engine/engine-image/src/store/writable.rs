@@ -137,6 +137,12 @@ impl Store {
         self.index().writables.get(id).cloned()
     }
 
+    /// What to sync before a layer that was not made durable outlives a power cut: its record and the folders above.
+    pub fn writable_files(&self, id: &str) -> [PathBuf; 3] {
+        let folder = self.path("rw", id);
+        [folder.join("record.json"), folder, self.inner.root.join("rw")]
+    }
+
     /// All writable layers' IDs; what belongs to no container is the caller's to remove.
     pub fn writables(&self) -> Vec<String> {
         self.index().writables.keys().cloned().collect()

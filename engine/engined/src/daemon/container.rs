@@ -1,7 +1,7 @@
 //! One container: what is on disk about it, and what is known while the engine runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use engine_api::container::{Health, MountPoint};
@@ -198,6 +198,12 @@ impl Container {
     pub(crate) fn save(&self, survive: Survive) -> std::io::Result<()> {
         let record = self.record().clone();
         durable::write(&self.dir.join("container.json"), &record, survive)
+    }
+
+    /// Writes the record for the first time. It outlives a power cut, and so do the files it relies on.
+    pub(crate) fn save_new(&self, relies_on: &[PathBuf], parent: &Path) -> std::io::Result<()> {
+        let record = self.record().clone();
+        durable::write_new(&self.dir.join("container.json"), &record, relies_on, &[parent])
     }
 
     /// Writes the record; what fails is logged, because the state in memory is right all the same.

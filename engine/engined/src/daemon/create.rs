@@ -9,7 +9,6 @@ use engine_api::network::EndpointSettings;
 use engine_image::{Image, RunConfig};
 
 use super::container::{Container, Mounted, Record};
-use super::durable::Survive;
 use super::error::{Refusal, Result};
 use super::mounts::{self, Planned};
 use super::volumes::Volume;
@@ -111,7 +110,8 @@ impl Daemon {
         let inherited = self.inherited_mounts(&host)?;
         let declared = config.volumes.clone().unwrap_or_default();
         let planned = mounts::plan(&host, declared.keys(), inherited).map_err(Refusal::bad)?;
-        self.store.create_writable(id, image.map(|i| &i.id), true)?;
+        // Synced below, together with the container's own record.
+        self.store.create_writable(id, image.map(|i| &i.id), false)?;
         let mounts = self.make_volumes(id, planned)?;
         let mut command = config.entrypoint.clone().unwrap_or_default();
         command.extend(config.cmd.clone().unwrap_or_default());
@@ -131,9 +131,8 @@ impl Daemon {
         let dir = self.container_dir(id);
         std::fs::create_dir_all(dir.join("mounts"))?;
         let container = Arc::new(Container::new(dir, record));
-        container.save(Survive::PowerCut)?;
-        // The folder's own name must survive as well.
-        std::fs::File::open(self.config.data_root.join("containers"))?.sync_all()?;
+        // The names of both folders must survive as well.
+        container.save_new(&self.store.writable_files(id), &self.config.data_root.join("containers"))?;
         self.containers.insert(container.clone());
         self.tell_container(&container, "create");
         Ok(Created { container, warnings })
