@@ -150,7 +150,8 @@ impl Daemon {
     pub(crate) async fn program_ended(self: &Arc<Self>, container: Arc<Container>, exit: Exit) {
         let restart = self.plan_restart(&container, &exit);
         self.note_exit(&container, &exit, restart.is_some());
-        // Waiters know; from here on it is cleaning up.
+        // Waiters know; from here on it is cleaning up. They are on this thread's queue, and cleaning blocks it.
+        tokio::task::yield_now().await;
         let alive = container.lifecycle.lock().await;
         *container.program.lock().expect("no code panics holding it") = None;
         self.end_execs(&container);
