@@ -16,6 +16,8 @@ use crate::head::Framing;
 
 /// The longest line of a chunk's size with its extensions, and of a trailer.
 const MAX_LINE: usize = 4096;
+/// Reads of at least this size go past the buffer: large bodies are not copied once more.
+const DIRECT: usize = 16 * 1024;
 
 /// The reading end of a connection with the bytes already taken from it.
 pub(crate) struct Source {
@@ -32,6 +34,21 @@ impl Source {
         let n = read.filled().len();
         self.eof |= n == 0;
         self.buf.extend_from_slice(read.filled());
+        Poll::Ready(Ok(n))
+    }
+
+    /// Reads past the buffer, which must be empty; at most `most` bytes.
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut read = ReadBuf::new(out.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        let n = read.filled().len();
+        self.eof |= n == 0;
+        out.advance(n);
         Poll::Ready(Ok(n))
     }
 
@@ -163,12 +180,21 @@ impl AsyncRead for Body {
                 }
             };
             let source = self.source_mut();
-            if source.buf.is_empty() && ready!(source.poll_fill(cx))? == 0 {
+            let most = out.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let n = if source.buf.is_empty() && most >= DIRECT {
+                ready!(source.poll_read_into(cx, out, most))?
+            } else {
+                if source.buf.is_empty() {
+                    ready!(source.poll_fill(cx))?;
+                }
+                let n = source.buf.len().min(most);
+                out.put_slice(&source.buf[..n]);
+                source.buf.advance(n);
+                n
+            };
+            if n == 0 && most > 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            let n = source.buf.len().min(out.remaining()).min(usize::try_from(left).unwrap_or(usize::MAX));
-            out.put_slice(&source.buf[..n]);
-            source.buf.advance(n);
             let left = left - n as u64;
             self.state = match (left, chunked) {
                 (0, true) => State::ChunkEnd,
