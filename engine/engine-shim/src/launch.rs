@@ -8,8 +8,6 @@ use crate::failure::{During, Failure, SETUP};
 use crate::spec::{Namespace, Spec, Stdin, UserNamespace};
 use crate::sys::{self, CloneRequest};
 
-/// Asked for as the size of each pipe; the kernel may give less.
-const PIPE_BYTES: i32 = 256 * 1024;
 /// Longest packet from a child: an error sentence or warnings.
 const PACKET: usize = 64 * 1024;
 
@@ -40,7 +38,6 @@ pub(crate) fn make_pipes(stdin: bool) -> Result<(Ends, Stdio), Failure> {
     for fd in [Some(&out_read), Some(&err_read), in_write.as_ref()].into_iter().flatten() {
         sys::set_nonblocking(fd.as_fd()).during(during)?;
     }
-    sys::enlarge_pipe(out_read.as_fd(), PIPE_BYTES);
     let ends = Ends { master: None, stdin: in_write, stdout: Some(out_read), stderr: Some(err_read) };
     Ok((ends, Stdio { stdin: in_read, stdout: Some(out_write), stderr: Some(err_write) }))
 }

@@ -25,7 +25,7 @@ const REMEMBERED: usize = 256;
 /// Moving to another cgroup can take the kernel ten milliseconds, in which a
 /// short program would have ended: so not at once.
 const LEAVE_SERVICE_AFTER: Duration = Duration::from_millis(100);
-const BUFFER: usize = 128 * 1024;
+const BUFFER: usize = 256 * 1024;
 
 pub(crate) struct Server {
     spec: Spec,

@@ -12,6 +12,11 @@ use crate::wire::Exit;
 
 /// Most stdin bytes kept for a program that does not read.
 pub(crate) const STDIN_ROOM: usize = 256 * 1024;
+/// What a pipe holds at first.
+const PIPE: usize = 64 * 1024;
+/// What the pipe of a program that fills it is made to hold, so that it and the shim take turns less often. Not for
+/// all from the start: the kernel gives users whose pipes hold too much only tiny ones, containers' programs included.
+const LARGE_PIPE: i32 = 512 * 1024;
 /// How long a terminal may hold back its last output after the program's end.
 const TERMINAL_GRACE: Duration = Duration::from_millis(250);
 
@@ -25,6 +30,8 @@ pub(crate) struct Session {
     /// Close stdin when the client that attached it leaves.
     pub stdin_once: bool,
     log: Option<LogWriter>,
+    /// The pipes that were enlarged.
+    enlarged: [bool; 2],
     ended: Option<(i32, Instant)>,
     pub exit: Option<Exit>,
 }
@@ -48,6 +55,7 @@ impl Session {
             stdin_ending: false,
             stdin_once,
             log,
+            enlarged: [false; 2],
             ended: None,
             exit: None,
         }
@@ -116,6 +124,9 @@ impl Session {
         match sys::read(fd.as_fd(), buffer) {
             Ok(0) => self.close(stream),
             Ok(length) => {
+                if length >= PIPE && !std::mem::replace(&mut self.enlarged[stream as usize], true) {
+                    sys::enlarge_pipe(fd.as_fd(), LARGE_PIPE);
+                }
                 if let Some(log) = &mut self.log {
                     log.write(stream, &buffer[..length]);
                 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use engine_http::{Limits, serve_connection};
+use nix::sys::socket::sockopt::SndBufForce;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,6 +24,8 @@ use crate::signals::Stop;
 /// Connections served at once, over all sockets.
 const CONNECTIONS: usize = 4096;
 const HANDSHAKE: Duration = Duration::from_secs(15);
+/// Bytes the kernel keeps for a client that has not read them yet.
+const SEND_ROOM: usize = 512 * 1024;
 /// How long requests in flight may take to end when the engine stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -185,6 +188,9 @@ async fn accept_unix(listener: UnixListener, api: Arc<Api>, slots: Arc<Semaphore
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Logs and images go out in large pieces; the kernel's usual room makes us wait at each.
+                // Without the right to it, the usual room does.
+                let _ = nix::sys::socket::setsockopt(&stream, SndBufForce, &SEND_ROOM);
                 let api = api.clone();
                 tokio::spawn(async move {
                     let (read, write) = stream.into_split();

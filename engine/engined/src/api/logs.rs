@@ -15,7 +15,7 @@ use crate::daemon::container::Container;
 use crate::daemon::logfile::{Entry, Follower, files, find_tail, parse_line};
 
 /// Frames are sent in pieces of about this size.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
 /// How often a followed file is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 

@@ -58,7 +58,7 @@ fn parse_slowly(line: &[u8], entry: &mut Entry) -> bool {
 /// Decodes a JSON string up to its closing quote; what follows the quote comes back.
 fn unescape<'a>(mut text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
-        let stop = text.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+        let stop = memchr::memchr2(b'"', b'\\', text)?;
         out.extend_from_slice(&text[..stop]);
         if text[stop] == b'"' {
             return Some(&text[stop + 1..]);
