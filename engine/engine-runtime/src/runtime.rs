@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use engine_shim::spec::Spec;
-use engine_shim::wire::{Exit, Reply, Request, SPEC_FILE, STARTED_FILE, Started};
+use engine_shim::wire::{Exit, Reply, Request, SOCKET_FILE, SPEC_FILE, STARTED_FILE, Started};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
@@ -15,6 +16,10 @@ use crate::container::{Container, checked, lost, read_exit, unexpected, watch_en
 use crate::error::{At, RuntimeError};
 use crate::limits::Resources;
 use crate::program::{SealedProgram, ShimProgram};
+
+/// How long a new shim may take to listen, once it was spawned.
+const SHIM_SETUP: Duration = Duration::from_millis(1500);
+const SHIM_LOOK: Duration = Duration::from_millis(20);
 
 /// Where and how.
 #[derive(Debug, Clone)]
@@ -142,6 +147,11 @@ impl Runtime {
         let spec_path = state.join(SPEC_FILE);
         let text = std::fs::read(&spec_path).at("read", &spec_path)?;
         let spec: Spec = serde_json::from_slice(&text).map_err(io::Error::other).at("parse", &spec_path)?;
+        // A shim that was spawned a moment ago does not listen yet.
+        let end = tokio::time::Instant::now() + SHIM_SETUP;
+        while !state.join(SOCKET_FILE).exists() && tokio::time::Instant::now() < end {
+            tokio::time::sleep(SHIM_LOOK).await;
+        }
         match self.reconnect(&state, spec.clone()).await {
             Ok(adopted) => Ok(adopted),
             Err(_) => {

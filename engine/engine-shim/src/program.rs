@@ -201,7 +201,7 @@ fn environment(process: &Process, home: &str) -> Vec<String> {
 /// Finds a program as Go's `exec.LookPath` does, with its words.
 fn look_up(name: &str, search: &str) -> Result<CString, Failure> {
     if name.is_empty() {
-        return Err(Failure::new(NOT_EXECUTABLE, "exec: \"\": no command specified"));
+        return Err(Failure::new(NOT_FOUND, "exec: \"\": executable file not found in $PATH"));
     }
     if name.contains('/') {
         return executable(name).map_err(|error| explain(name, &error, true));

@@ -25,6 +25,8 @@ const REMEMBERED: usize = 256;
 /// Moving to another cgroup can take the kernel ten milliseconds, in which a
 /// short program would have ended: so not at once.
 const LEAVE_SERVICE_AFTER: Duration = Duration::from_millis(100);
+/// How long a program that was never started waits for an engine, when the one that made it is gone.
+const UNCLAIMED: Duration = Duration::from_secs(10);
 const BUFFER: usize = 256 * 1024;
 
 pub(crate) struct Server {
@@ -37,6 +39,8 @@ pub(crate) struct Server {
     signals: OwnedFd,
     started: bool,
     leave_service_at: Option<Instant>,
+    /// Since when nobody is there to start the program.
+    unclaimed_since: Option<Instant>,
     /// Set once the container is over: when to stop waiting for clients.
     farewell: Option<Instant>,
     buffer: Vec<u8>,
@@ -71,6 +75,7 @@ impl Server {
             signals,
             started: false,
             leave_service_at: None,
+            unclaimed_since: None,
             farewell: None,
             buffer: vec![0; BUFFER],
             spec,
@@ -83,10 +88,23 @@ impl Server {
         self.connections[0].send_json(Kind::Reply, &Reply::Prepared { pid: self.container.pid, warnings });
         loop {
             self.connections.retain(|connection| !connection.is_over());
+            self.give_up_unclaimed();
             if self.is_over() {
                 return Ok(());
             }
             self.round()?;
+        }
+    }
+
+    fn give_up_unclaimed(&mut self) {
+        if self.started || !self.connections.is_empty() {
+            self.unclaimed_since = None;
+            return;
+        }
+        let since = *self.unclaimed_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > UNCLAIMED {
+            // It may be dead already.
+            let _ = sys::kill(self.container.pid, libc::SIGKILL);
         }
     }
 
@@ -129,6 +147,7 @@ impl Server {
         match (settling, self.leave_service_at) {
             (true, _) => 20,
             (false, Some(_)) => LEAVE_SERVICE_AFTER.as_millis() as i32,
+            (false, None) if self.unclaimed_since.is_some() => 1000,
             (false, None) => -1,
         }
     }

@@ -44,6 +44,8 @@ pub(crate) fn resolve(
     for wanted in extra_groups {
         groups.push(find_group(wanted, group)?);
     }
+    // A group that is only the primary one would be lost to a set-group-id program that drops back.
+    groups.push(found.gid);
     let mut seen = Vec::new();
     groups.retain(|gid| {
         let new = !seen.contains(gid);
@@ -125,19 +127,19 @@ mod tests {
 
     #[test]
     fn names_numbers_and_groups() {
-        assert_eq!(ok(""), (0, 0, vec![29], "/root".into()));
-        assert_eq!(ok("web"), (33, 33, vec![29, 44], "/var/www".into()));
-        assert_eq!(ok("33"), (33, 33, vec![29, 44], "/var/www".into()));
-        assert_eq!(ok("web:audio"), (33, 29, vec![], "/var/www".into()));
-        assert_eq!(ok("1234"), (1234, 0, vec![], "/".into()));
-        assert_eq!(ok("1234:5678"), (1234, 5678, vec![], "/".into()));
-        assert_eq!(ok("7"), (70, 70, vec![], "/seven".into()), "a name of digits wins");
+        assert_eq!(ok(""), (0, 0, vec![29, 0], "/root".into()));
+        assert_eq!(ok("web"), (33, 33, vec![29, 44, 33], "/var/www".into()));
+        assert_eq!(ok("33"), (33, 33, vec![29, 44, 33], "/var/www".into()));
+        assert_eq!(ok("web:audio"), (33, 29, vec![29], "/var/www".into()));
+        assert_eq!(ok("1234"), (1234, 0, vec![0], "/".into()));
+        assert_eq!(ok("1234:5678"), (1234, 5678, vec![5678], "/".into()));
+        assert_eq!(ok("7"), (70, 70, vec![70], "/seven".into()), "a name of digits wins");
     }
 
     #[test]
     fn without_files_only_numbers_work() {
         assert_eq!(resolve("", &[], "", "").unwrap().uid, 0);
-        assert_eq!(resolve("5:6", &["7".into()], "", "").unwrap().groups, [7]);
+        assert_eq!(resolve("5:6", &["7".into()], "", "").unwrap().groups, [7, 6]);
         let error = resolve("web", &[], "", "").unwrap_err();
         assert_eq!(error, "unable to find user web: no matching entries in passwd file");
         assert!(
@@ -152,6 +154,6 @@ mod tests {
     #[test]
     fn extra_groups_come_once() {
         let user = resolve("web", &["video".into(), "99".into()], PASSWD, GROUP).unwrap();
-        assert_eq!(user.groups, [29, 44, 99]);
+        assert_eq!(user.groups, [29, 44, 99, 33]);
     }
 }

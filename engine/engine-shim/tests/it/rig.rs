@@ -18,22 +18,7 @@ pub(crate) struct Rig {
 }
 
 /// What Docker gives a container.
-pub(crate) const CAPABILITIES: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
+pub(crate) use engine_shim::caps::DEFAULT as CAPABILITIES;
 
 /// `None`, with the reason printed, where containers cannot be made.
 pub(crate) fn rig() -> Option<Rig> {
