@@ -82,6 +82,8 @@ pub struct ExecConfig {
     pub attach_stderr: bool,
     pub attach_stdout: bool,
     pub detach: bool,
+    /// Docker's Python SDK writes it small; Go reads either.
+    #[serde(alias = "detachKeys")]
     pub detach_keys: String,
     pub env: Option<Vec<String>>,
     pub working_dir: String,

@@ -31,6 +31,8 @@ pub(crate) struct Builder {
     pub cancelled: watch::Receiver<bool>,
     pub escape: char,
     pub arguments: Arguments,
+    /// Of `--cache-from`: the images that alone are cache.
+    pub cache_sources: Option<Vec<Arc<engine_image::Image>>>,
     /// A step was not in the cache, so none after it is.
     pub cache_missed: bool,
     /// Finished stages: name and image.
@@ -143,7 +145,8 @@ impl Builder {
             return Ok(());
         }
         let plural = if triggers.len() > 1 { "s" } else { "" };
-        self.print(&format!("# Executing {} build trigger{plural}\n", triggers.len()));
+        self.print(&format!("# Executing {} build trigger{plural}", triggers.len()));
+        self.print("\n");
         for trigger in &triggers {
             let instruction = parse_instruction(trigger, 1, self.escape)?;
             self.dispatch(&instruction.command)?;
@@ -183,7 +186,7 @@ impl Builder {
         Ok(self.store.lookup(&reference.canonical())?.id)
     }
 
-    fn quiet_sink(&self) -> Arc<dyn Sink> {
+    pub(crate) fn quiet_sink(&self) -> Arc<dyn Sink> {
         if self.options.quiet { Arc::new(|_: Event| {}) } else { self.sink.clone() }
     }
 

@@ -15,10 +15,35 @@ pub fn apply_changes(config: &mut RunConfig, changes: &[String]) -> Result<(), B
     }
     let split = lines::split(&changes.join("\n"))?;
     for line in split.lines {
+        check_word(&line.text)?;
         let instruction = parse_instruction(&line.text, line.number, split.escape)?;
         apply(config, &instruction.command, split.escape)?;
     }
     Ok(())
+}
+
+/// The instructions that Docker lets change a configuration.
+const CHANGES: [&str; 12] = [
+    "cmd",
+    "entrypoint",
+    "env",
+    "expose",
+    "healthcheck",
+    "label",
+    "onbuild",
+    "shell",
+    "stopsignal",
+    "user",
+    "volume",
+    "workdir",
+];
+
+fn check_word(line: &str) -> Result<(), BuildError> {
+    let word = line.split_whitespace().next().unwrap_or_default().to_lowercase();
+    match CHANGES.contains(&word.as_str()) {
+        true => Ok(()),
+        false => Err(BuildError::bad_request(format!("{word} is not a valid change command"))),
+    }
 }
 
 fn apply(config: &mut RunConfig, command: &Command, escape: char) -> Result<(), BuildError> {
@@ -90,6 +115,7 @@ mod tests {
         assert_eq!(config.env, Some(vec!["A=2".into(), "B=1".into()]));
         assert_eq!(config.working_dir, "/w");
         assert!(config.exposed_ports.contains_key("80/tcp"));
-        assert!(apply_changes(&mut config, &["RUN x".into()]).is_err());
+        let refused = apply_changes(&mut config, &["RUN x".into()]).unwrap_err();
+        assert_eq!(refused.to_string(), "run is not a valid change command");
     }
 }

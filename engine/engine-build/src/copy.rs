@@ -44,6 +44,12 @@ pub(crate) fn find(root: BorrowedFd<'_>, word: &str, from_context: bool) -> Resu
     found.iter().map(|path| examine(root, path, word, from_context)).collect()
 }
 
+/// A file that was fetched.
+pub(crate) fn downloaded(root: BorrowedFd<'_>, name: &str) -> Result<Source, BuildError> {
+    let source = examine(root, Path::new(name), name, true)?;
+    Ok(Source { downloaded: true, ..source })
+}
+
 fn climbs_out(word: &str) -> bool {
     let mut depth = 0;
     Path::new(word).components().any(|component| {
@@ -166,8 +172,8 @@ fn hash_folder(folder: &OwnedFd, hasher: &mut Hasher) -> io::Result<()> {
 }
 
 /// The digest shown for all sources of one instruction.
-pub(crate) fn digest_of(sources: &[Source]) -> String {
-    match sources {
+pub(crate) fn digest_of<'a>(sources: impl Iterator<Item = &'a Source>) -> String {
+    match sources.collect::<Vec<_>>().as_slice() {
         [only] => only.digest.clone(),
         many => {
             let joined: Vec<&str> = many.iter().map(|source| source.digest.as_str()).collect();

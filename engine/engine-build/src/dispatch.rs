@@ -1,14 +1,16 @@
 //! What each instruction does to the stage.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use engine_image::config::{Empty, now_rfc3339};
-use engine_image::{Digest, History, ImageConfig, ImageId, LayerHold, RunConfig};
+use engine_image::{DiffId, Digest, History, ImageConfig, ImageId, LayerHold, RunConfig};
 
 use crate::builder::Builder;
+use crate::cache::Hit;
 use crate::copy::{self, Destination, Source};
 use crate::dockerfile::expand::Expander;
 use crate::dockerfile::{Command, RunForm};
+use crate::download::Downloaded;
 use crate::error::BuildError;
 use crate::{cache, golang, ports, signals, users};
 
@@ -252,24 +254,32 @@ impl Builder {
             }
         };
         let mut found: Vec<Source> = Vec::new();
+        let mut fetched: Vec<Downloaded> = Vec::new();
         for word in &words {
             if add && (word.starts_with("http://") || word.starts_with("https://")) {
-                return Err(BuildError::failed(format!(
-                    "ADD failed: {word}: downloads are not supported; fetch it in a RUN step or put it in the context"
-                )));
+                fetched.push(self.download(word, &destination)?);
+                continue;
             }
             found.extend(copy::find(root.as_fd(), word, from_image.is_none())?);
         }
-        if found.is_empty() {
+        let all: Vec<(BorrowedFd<'_>, &Source)> = found
+            .iter()
+            .map(|source| (root.as_fd(), source))
+            .chain(fetched.iter().map(|file| (file.root().as_fd(), &file.source)))
+            .collect();
+        if all.is_empty() {
             return Err(BuildError::failed(format!("{name} failed: no source files were specified")));
         }
-        if found.len() > 1 && !destination.ends_with('/') {
+        if all.len() > 1 && !destination.ends_with('/') {
             return Err(BuildError::failed(format!(
                 "When using {name} with more than one source file, the destination must be a directory and end with a /"
             )));
         }
         let shown_chown = if chown.is_empty() { String::new() } else { format!("--chown={chown} ") };
-        let comment = format!("#(nop) {name} {shown_chown}{} in {destination} ", copy::digest_of(&found));
+        let comment = format!(
+            "#(nop) {name} {shown_chown}{} in {destination} ",
+            copy::digest_of(all.iter().map(|(_, source)| *source))
+        );
         let step = self.comment_step(&[&comment]);
         if self.probe_cache(&step) {
             return Ok(());
@@ -287,7 +297,7 @@ impl Builder {
             };
             let owner = if keep_owner { None } else { owner };
             let to = Destination { root: target, path: &path, owner, unpack: add };
-            found.iter().try_for_each(|source| copy::copy(root.as_fd(), source, &to))
+            all.iter().try_for_each(|(from, source)| copy::copy(*from, source, &to))
         })?;
         self.commit(None, step, Some(layer))
     }
@@ -394,13 +404,45 @@ impl Builder {
         if self.options.no_cache || self.cache_missed {
             return false;
         }
-        let Some(image) = cache::probe(&self.store, self.stage.image.as_ref(), step) else {
+        let parent = self.stage.image.as_ref();
+        let found = match &self.cache_sources {
+            None => cache::probe(&self.store, parent, step).map(|image| Hit::Image(image.id)),
+            Some(sources) => cache::probe_in(&self.store, sources, parent, step),
+        };
+        let image = match found {
+            Some(Hit::Image(image)) => Some(image),
+            Some(Hit::Step { next, layer }) => self.restore(step, next, layer),
+            None => None,
+        };
+        let Some(image) = image else {
             self.cache_missed = true;
             return false;
         };
         self.print(" ---> Using cache\n");
-        self.stage.image = Some(image.id);
+        self.stage.image = Some(image);
         true
+    }
+
+    /// An image of the step of one that came from elsewhere. What cannot be made is built again.
+    fn restore(&self, step: &RunConfig, next: History, layer: Option<DiffId>) -> Option<ImageId> {
+        let parent = self.stage.image.and_then(|image| self.store.image(&image));
+        let mut config = parent.as_ref().map(|image| image.config.clone()).unwrap_or_default();
+        let here = engine_image::Platform::here();
+        if config.architecture.is_empty() {
+            (config.architecture, config.os) = (here.architecture, here.os);
+        }
+        config.created.clone_from(&next.created);
+        config.history.push(next);
+        config.rootfs.diff_ids.extend(layer);
+        config.config = Some(self.stage_config());
+        config.container_config = Some(step.clone());
+        match self.store.create_image(&config, self.stage.image) {
+            Ok(image) => Some(image.id),
+            Err(error) => {
+                tracing::debug!(error = %error.report(), "could not take a step from the cache");
+                None
+            }
+        }
     }
 
     fn announce_container(&self) -> String {

@@ -45,6 +45,14 @@ pub trait Host: Send + Sync {
         sink: Arc<dyn Sink>,
     ) -> BoxFuture<'a, Result<(), String>>;
 
+    /// Fetches a file into `into`, reporting to `sink`; never with credentials.
+    fn download<'a>(
+        &'a self,
+        url: &'a str,
+        into: std::fs::File,
+        sink: Arc<dyn Sink>,
+    ) -> BoxFuture<'a, Result<crate::Fetched, String>>;
+
     /// An image was made, tagged or untagged: for the event stream.
     fn image_event(&self, action: &str, image: &engine_image::ImageId, name: &str) {
         let _ = (action, image, name);

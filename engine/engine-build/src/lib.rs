@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod dispatch;
 pub mod dockerfile;
+mod download;
 mod error;
 mod golang;
 mod host;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 
 pub use changes::apply_changes;
 pub use dockerfile::{Dockerfile, ParseError};
+pub use download::Fetched;
 pub use error::BuildError;
 pub use host::{BoxFuture, Host, RunStep, StepOutput, StepStream};
 pub use ignore::Ignore;
@@ -66,12 +68,14 @@ fn build_blocking(
 ) -> Result<ImageId, BuildError> {
     if !options.remote.is_empty() {
         return Err(BuildError::bad_request(
-            "remote contexts are not supported; fetch it and send it as the context (docker build - < context.tar)",
+            "only http:// and https:// contexts are fetched; clone the repository and send it (docker build DIR)",
         ));
     }
     let tags = options.tags.iter().map(|tag| tag_of(tag)).collect::<Result<Vec<_>, _>>()?;
     let context = context::Context::receive(&store, context)?;
     let dockerfile = Dockerfile::parse(&context.dockerfile(&options.dockerfile)?)?;
+    let sources = options.cache_from.iter().filter_map(|name| store.lookup(name).ok()).collect();
+    let cache_sources = Some(sources).filter(|_| !options.cache_from.is_empty());
     let options = Arc::new(options);
     let mut builder = builder::Builder {
         store: store.clone(),
@@ -82,6 +86,7 @@ fn build_blocking(
         cancelled,
         escape: '\\',
         arguments: arguments::Arguments::new(&options.build_args),
+        cache_sources,
         cache_missed: false,
         finished: Vec::new(),
         stage: builder::Current::default(),

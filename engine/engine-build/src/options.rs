@@ -50,6 +50,8 @@ pub enum OptionError {
     #[error("invalid value for {name}: {value:?}")]
     Number { name: String, value: String },
     #[error("{0}")]
+    Platform(String),
+    #[error("{0}")]
     Refused(&'static str),
 }
 
@@ -108,7 +110,12 @@ impl BuildOptions {
                 self.labels = serde_json::from_str(value).map_err(|e| OptionError::Labels(e.to_string()))?;
             }
             "target" => self.target = value.to_owned(),
-            "platform" => self.platform = value.to_owned(),
+            "platform" => {
+                if !value.is_empty() {
+                    engine_image::Platform::parse(value).map_err(|e| OptionError::Platform(e.to_string()))?;
+                }
+                self.platform = value.to_owned();
+            }
             "nocache" => self.no_cache = truth(value),
             "pull" => self.pull = truth(value),
             "rm" => self.remove = value.is_empty() || truth(value),

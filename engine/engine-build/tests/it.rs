@@ -56,6 +56,20 @@ impl Host for Chroot {
     ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move { Err(format!("pull access denied for {}", name.familiar_name())) })
     }
+
+    /// `http://test/NAME` is a file that holds its own URL.
+    fn download<'a>(
+        &'a self,
+        url: &'a str,
+        mut into: fs::File,
+        _: Arc<dyn Sink>,
+    ) -> BoxFuture<'a, Result<engine_build::Fetched, String>> {
+        Box::pin(async move {
+            let name = url.strip_prefix("http://test/").ok_or_else(|| format!("failed to GET {url}"))?;
+            std::io::Write::write_all(&mut into, url.as_bytes()).map_err(|e| e.to_string())?;
+            Ok(engine_build::Fetched { name: name.to_owned(), modified: Some(1_000_000_000) })
+        })
+    }
 }
 
 struct Place {
@@ -336,7 +350,7 @@ fn triggers_labels_and_arguments() {
     let (built, printed) =
         place.build(&[("Dockerfile", "FROM base\nARG A\nRUN echo $A $HTTP_PROXY $T\n")], options);
     let image = built.unwrap_or_else(|error| panic!("{error}\n{printed}"));
-    assert!(printed.contains("# Executing 2 build triggers\n") && printed.contains("trigger\n"), "{printed}");
+    assert!(printed.contains("# Executing 2 build triggers") && printed.contains("trigger\n"), "{printed}");
     assert!(printed.contains("Step 4/4 : LABEL q=r\n") && printed.contains("\n1 x 1\n"), "{printed}");
     assert!(printed.contains("[Warning] One or more build-args [ZZ] were not consumed\n"), "{printed}");
     let history = place.store.image(&image).expect("there").config.history.clone();

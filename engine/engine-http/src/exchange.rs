@@ -13,12 +13,16 @@ use tokio::sync::oneshot;
 
 use crate::body::{Body, Source};
 use crate::head::Head;
-use crate::{BoxRead, BoxWrite};
+use crate::{BoxRead, BoxWrite, Drained};
 
 /// A client that takes nothing for this long is gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(300);
 /// What a client may send ahead while a reply streams, before we stop reading it.
 const READ_AHEAD: usize = 64 * 1024;
+/// How long a client may take to read the head of a hijack before the stream begins.
+const HEAD_LIMIT: Duration = Duration::from_millis(500);
+/// What it gets where reading cannot be seen.
+const HEAD_GRACE: Duration = Duration::from_millis(3);
 
 /// What became of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,7 @@ pub struct Exchange {
     pub(crate) writer: Option<BoxWrite>,
     pub(crate) outcome: Outcome,
     pub(crate) continue_due: bool,
+    pub(crate) drained: Option<Drained>,
 }
 
 /// A connection taken over: raw bytes both ways.
@@ -45,6 +50,37 @@ pub struct Hijacked {
     /// Starts with what the client had already sent after its request.
     pub reader: BoxRead,
     pub writer: BoxWrite,
+    drained: Option<Drained>,
+}
+
+impl Hijacked {
+    /// The two ends, and what to wait for before the first byte is sent.
+    pub fn into_parts(self) -> (BoxRead, BoxWrite, HeadRead) {
+        (self.reader, self.writer, HeadRead(Some(self.drained)))
+    }
+}
+
+/// The client's reading of a hijack's head.
+///
+/// Docker's Python SDK reads the head through a buffer and the stream past it: what is sent along with the
+/// head is lost to it. Docker never meets this, because it is slow.
+pub struct HeadRead(Option<Option<Drained>>);
+
+impl HeadRead {
+    /// Resolves when the client has read the head, or when it has had long enough.
+    pub async fn wait(&mut self) {
+        let Some(first) = self.0.take() else { return };
+        let Some(drained) = first else { return tokio::time::sleep(HEAD_GRACE).await };
+        let end = tokio::time::Instant::now() + HEAD_LIMIT;
+        let mut tries = 0;
+        while !drained() && tokio::time::Instant::now() < end {
+            tries += 1;
+            match tries {
+                ..20 => tokio::task::yield_now().await,
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
 }
 
 impl Exchange {
@@ -126,7 +162,7 @@ impl Exchange {
         let source = self.body.take().map(Body::into_source).ok_or(io::ErrorKind::NotConnected)?;
         let mut writer = self.writer.take().ok_or(io::ErrorKind::NotConnected)?;
         write(&mut writer, &head).await?;
-        Ok(Hijacked { reader: Box::new(Leftover(source)), writer })
+        Ok(Hijacked { reader: Box::new(Leftover(source)), writer, drained: self.drained.take() })
     }
 
     /// Resolves when the client has closed its side. It is not an error to have sent more before.

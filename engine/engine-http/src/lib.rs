@@ -14,7 +14,7 @@ mod head;
 mod serve;
 
 pub use body::Body;
-pub use exchange::{Exchange, Hijacked, StreamReply};
+pub use exchange::{Exchange, HeadRead, Hijacked, StreamReply};
 pub use head::Head;
 pub use serve::{Handler, Limits, serve_connection};
 
@@ -22,3 +22,5 @@ pub use serve::{Handler, Limits, serve_connection};
 pub type BoxRead = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
 /// The writing end of a connection.
 pub type BoxWrite = Box<dyn tokio::io::AsyncWrite + Send + Unpin>;
+/// Says whether the peer has read everything that was written to the connection.
+pub type Drained = std::sync::Arc<dyn Fn() -> bool + Send + Sync>;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::body::{Body, Source};
 use crate::exchange::{Exchange, Outcome, write};
 use crate::head::{Head, HeadError};
-use crate::{BoxRead, BoxWrite};
+use crate::{BoxRead, BoxWrite, Drained};
 
 /// How much is thrown away of a body that the handler did not want, to save the connection.
 const DRAIN_LIMIT: u64 = 256 * 1024;
@@ -40,12 +40,13 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, exchange: &mut Exchange) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. `drained` is for hijacks; a transport that cannot tell gives none.
 pub async fn serve_connection<H: Handler>(
     reader: BoxRead,
     mut writer: BoxWrite,
     handler: Arc<H>,
     limits: Limits,
+    drained: Option<Drained>,
 ) -> io::Result<()> {
     let mut source = Source { io: reader, buf: BytesMut::new(), eof: false };
     loop {
@@ -68,6 +69,7 @@ pub async fn serve_connection<H: Handler>(
             writer: Some(writer),
             outcome: Outcome::Unanswered,
             continue_due,
+            drained: drained.clone(),
         };
         handler.handle(&mut exchange).await?;
         match reclaim(exchange).await? {
@@ -168,7 +170,8 @@ mod tests {
     async fn talk(request: &str) -> String {
         let (near, far) = tokio::io::duplex(64);
         let (read, write) = tokio::io::split(far);
-        tokio::spawn(serve_connection(Box::new(read), Box::new(write), Arc::new(Echo), Limits::default()));
+        let (read, write) = (Box::new(read), Box::new(write));
+        tokio::spawn(serve_connection(read, write, Arc::new(Echo), Limits::default(), None));
         let (mut from, mut to) = tokio::io::split(near);
         let request = request.to_owned();
         tokio::spawn(async move {

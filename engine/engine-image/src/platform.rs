@@ -15,6 +15,14 @@ pub struct Platform {
     pub variant: String,
 }
 
+/// Operating systems that a platform of one word may name.
+const SYSTEMS: [&str; 8] =
+    ["android", "darwin", "dragonfly", "freebsd", "netbsd", "openbsd", "solaris", "windows"];
+const ARCHITECTURES: [&str; 16] = [
+    "386", "amd64", "amd64p32", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+    "ppc64le", "riscv", "riscv64", "s390x", "wasm",
+];
+
 impl Platform {
     /// This machine.
     pub fn here() -> Self {
@@ -41,6 +49,12 @@ impl Platform {
         let first = parts.next().unwrap_or_default();
         let platform = match (parts.next(), parts.next()) {
             (None, _) if first == "linux" => here,
+            (None, _) if SYSTEMS.contains(&first.as_str()) => Self { os: first, ..here },
+            (None, _) if !ARCHITECTURES.contains(&normal(&first)) => {
+                return Err(ImageError::Invalid(format!(
+                    "\"{text}\": unknown operating system or architecture: invalid argument"
+                )));
+            }
             (None, _) => Self { os: here.os, architecture: normal(&first).into(), variant: String::new() },
             (Some(architecture), variant) => Self {
                 os: first,

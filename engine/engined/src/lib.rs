@@ -11,6 +11,7 @@ mod daemon;
 mod listen;
 mod options;
 mod signals;
+mod unread;
 mod version;
 
 use std::ffi::OsString;
@@ -22,8 +23,8 @@ use options::{Config, OptionsError};
 
 /// Threads for requests; the work itself is done by the kernel, the shims, and the blocking pool.
 const WORKERS: usize = 2;
-/// Threads for file work. Idle ones end by themselves.
-const BLOCKING: usize = 32;
+/// Threads for file work; each followed log has one. Idle ones end by themselves.
+const BLOCKING: usize = 512;
 
 /// Runs the engine until it is told to stop.
 pub fn run(args: Vec<OsString>) -> ExitCode {
@@ -66,7 +67,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let daemon = daemon::Daemon::open(config).await?;
         let api = Arc::new(api::Api::new(daemon.clone()));
         tracing::info!("Daemon has completed initialization");
-        listen::serve(listeners, api, stop).await;
+        let metrics = Arc::new(api::MetricsPage::new(daemon.clone()));
+        listen::serve(listeners, api, metrics, stop).await;
         daemon.stop_serving();
         anyhow::Ok(())
     })?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use engine_http::{Limits, serve_connection};
+use engine_http::{Handler, Limits, serve_connection};
 use nix::sys::socket::sockopt::SndBufForce;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::Api;
+use crate::api::{Api, MetricsPage};
 use crate::options::{Config, Host, Tls};
 use crate::signals::Stop;
 
@@ -33,6 +33,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) enum Listener {
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener, Option<TlsAcceptor>),
+    /// Figures for Prometheus, and nothing else.
+    Metrics(TcpListener),
 }
 
 /// Opens every socket, so that a mistake shows before anything is served.
@@ -44,6 +46,12 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Vec<Listener>> {
             Host::Unix(path) => Listener::Unix(open_unix(path, config.group.as_deref())?, path.clone()),
             Host::Tcp(address) => Listener::Tcp(open_tcp(address, acceptor.is_some())?, acceptor.clone()),
         });
+    }
+    if let Some(address) = config.metrics {
+        let socket = std::net::TcpListener::bind(address)
+            .with_context(|| format!("could not listen on {address} for metrics"))?;
+        socket.set_nonblocking(true)?;
+        open.push(Listener::Metrics(TcpListener::from_std(socket)?));
     }
     Ok(open)
 }
@@ -152,12 +160,17 @@ fn read_certs(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 }
 
 /// Serves until told to stop, then lets requests in flight end for a moment.
-pub(crate) async fn serve(listeners: Vec<Listener>, api: Arc<Api>, mut stop: Stop) {
+pub(crate) async fn serve(
+    listeners: Vec<Listener>,
+    api: Arc<Api>,
+    metrics: Arc<MetricsPage>,
+    mut stop: Stop,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut loops = JoinSet::new();
     let mut sockets = Vec::new();
     for listener in listeners {
-        let (api, slots) = (api.clone(), slots.clone());
+        let (api, metrics, slots) = (api.clone(), metrics.clone(), slots.clone());
         match listener {
             Listener::Unix(listener, path) => {
                 tracing::info!("API listen on {}", path.display());
@@ -169,6 +182,12 @@ pub(crate) async fn serve(listeners: Vec<Listener>, api: Arc<Api>, mut stop: Sto
                     tracing::info!("API listen on {address}");
                 }
                 loops.spawn(accept_tcp(listener, tls, api, slots));
+            }
+            Listener::Metrics(listener) => {
+                if let Ok(address) = listener.local_addr() {
+                    tracing::info!("metrics on http://{address}/metrics");
+                }
+                loops.spawn(accept_tcp(listener, None, metrics, slots));
             }
         }
     }
@@ -193,9 +212,10 @@ async fn accept_unix(listener: UnixListener, api: Arc<Api>, slots: Arc<Semaphore
                 let _ = nix::sys::socket::setsockopt(&stream, SndBufForce, &SEND_ROOM);
                 let api = api.clone();
                 tokio::spawn(async move {
+                    let drained = crate::unread::asker(&stream);
                     let (read, write) = stream.into_split();
                     let _slot = slot;
-                    talk(Box::new(read), Box::new(write), api).await;
+                    talk(Box::new(read), Box::new(write), api, drained).await;
                 });
             }
             Err(error) => pause_after(&error).await,
@@ -203,7 +223,12 @@ async fn accept_unix(listener: UnixListener, api: Arc<Api>, slots: Arc<Semaphore
     }
 }
 
-async fn accept_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, api: Arc<Api>, slots: Arc<Semaphore>) {
+async fn accept_tcp<H: Handler>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    api: Arc<H>,
+    slots: Arc<Semaphore>,
+) {
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -220,12 +245,12 @@ async fn accept_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, api: Arc<Ap
             let _ = stream.set_nodelay(true);
             let Some(tls) = tls else {
                 let (read, write) = stream.into_split();
-                return talk(Box::new(read), Box::new(write), api).await;
+                return talk(Box::new(read), Box::new(write), api, None).await;
             };
             match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let (read, write) = tokio::io::split(stream);
-                    talk(Box::new(read), Box::new(write), api).await;
+                    talk(Box::new(read), Box::new(write), api, None).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -234,8 +259,13 @@ async fn accept_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, api: Arc<Ap
     }
 }
 
-async fn talk(read: engine_http::BoxRead, write: engine_http::BoxWrite, api: Arc<Api>) {
-    if let Err(error) = serve_connection(read, write, api, Limits::default()).await {
+async fn talk<H: Handler>(
+    read: engine_http::BoxRead,
+    write: engine_http::BoxWrite,
+    api: Arc<H>,
+    drained: Option<engine_http::Drained>,
+) {
+    if let Err(error) = serve_connection(read, write, api, Limits::default(), drained).await {
         tracing::debug!(%error, "connection ended");
     }
 }

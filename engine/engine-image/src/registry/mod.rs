@@ -4,6 +4,7 @@
 //! them. Async; unpacking runs on blocking threads.
 
 mod auth;
+mod download;
 mod manifest;
 mod names;
 mod pull;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 pub use auth::Auth;
+pub use download::Download;
 pub use manifest::Resolved;
 
 use crate::error::{ImageError, Result};

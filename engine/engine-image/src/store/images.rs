@@ -158,8 +158,9 @@ impl Store {
                     tags: Vec::new(),
                 }
             })
-            .rev()
             .collect();
+        // Newest first, but layers belong to steps from the oldest on.
+        lines.reverse();
         let mut current = index.images.get(&image.id).cloned();
         for line in &mut lines {
             let Some(here) = current else { break };

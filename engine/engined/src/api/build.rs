@@ -1,6 +1,7 @@
 //! `POST /build`, and the Dockerfile instructions that import and commit take as changes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use engine_build::BuildOptions;
 use engine_image::RunConfig;
@@ -19,14 +20,22 @@ pub(super) fn apply_changes(mut config: RunConfig, changes: &[String]) -> Result
 }
 
 pub(super) async fn build(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
-    let options = BuildOptions::from_query(call.query.pairs()).map_err(|e| Fail::bad(e.to_string()))?;
+    let mut options = BuildOptions::from_query(call.query.pairs()).map_err(|e| Fail::bad(e.to_string()))?;
     let auths = call.ex.head.header("x-registry-config").unwrap_or_default().to_owned();
-    let context = super::transfer::body_pipe(call).await?;
+    let context = match options.remote.starts_with("http://") || options.remote.starts_with("https://") {
+        true => super::transfer::url_pipe(d, &std::mem::take(&mut options.remote)).await?,
+        false => super::transfer::body_pipe(call).await?,
+    };
     let host = Arc::new(BuildHost::new(d, &auths));
-    let store = d.store.clone();
+    let (store, daemon) = (d.store.clone(), d.clone());
     // A client that leaves cancels its build.
     progress::stream(call, true, |sink| async move {
-        match engine_build::build(store, host, options, context, sink).await {
+        daemon.metrics.builds.fetch_add(1, Ordering::Relaxed);
+        let built = engine_build::build(store, host, options, context, sink).await;
+        if built.is_err() {
+            daemon.metrics.builds_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        match built {
             Ok(_) => Ok(()),
             Err(error) => Err(Refusal {
                 status: StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),

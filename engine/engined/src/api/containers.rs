@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine_api::container::NetworkingConfig;
 use engine_api::host_config::HostConfig;
 use engine_api::lenient;
-use engine_image::RunConfig;
+use engine_image::{Platform, RunConfig};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -25,14 +25,18 @@ impl From<Refusal> for Fail {
 pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let body: Value = call.json().await?;
     let name = call.query.text("name").to_owned();
-    let request = read_create(name, body)?;
+    let platform = match call.query.text("platform") {
+        "" => None,
+        text => Some(Platform::parse(text)?),
+    };
+    let request = read_create(name, body, platform)?;
     let created = d.create(request).await?;
     let warnings =
         if call.at_least(25) || !created.warnings.is_empty() { json!(created.warnings) } else { Value::Null };
     call.reply_json(StatusCode::CREATED, &json!({ "Id": created.container.id, "Warnings": warnings })).await
 }
 
-fn read_create(name: String, body: Value) -> Result<CreateRequest, Fail> {
+fn read_create(name: String, body: Value, platform: Option<Platform>) -> Result<CreateRequest, Fail> {
     let wrong = |e: serde_json::Error| Fail::bad(format!("invalid JSON: {e}"));
     let part = |key: &str| body.get(key).cloned().unwrap_or_else(|| json!({}));
     let mut host: HostConfig = lenient::from_value(part("HostConfig")).map_err(wrong)?;
@@ -46,7 +50,7 @@ fn read_create(name: String, body: Value) -> Result<CreateRequest, Fail> {
     if host.memory_swappiness == Some(-1) {
         host.memory_swappiness = None;
     }
-    Ok(CreateRequest { name, config, host, networking })
+    Ok(CreateRequest { name, config, host, networking, platform })
 }
 
 pub(super) async fn list(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
@@ -92,7 +96,7 @@ pub(super) async fn restart(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> D
 pub(super) async fn kill(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let signal = call.query.text("signal").to_owned();
     let container = d.containers.find(id)?;
-    d.kill(&container, &signal).await?;
+    d.kill(&container, id, &signal).await?;
     call.empty(StatusCode::NO_CONTENT).await
 }
 
@@ -135,16 +139,14 @@ pub(super) async fn wait(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done
     if !matches!(call.query.text("condition"), "" | "not-running" | "next-exit" | "removed") {
         return Err(Fail::bad(format!("invalid condition: {:?}", call.query.text("condition"))));
     }
+    let _waiter = (call.query.text("condition") == "removed").then(|| container.removal_waiters.join());
     let mut reply = call.ex.stream(StatusCode::OK, "application/json").await?;
     let ended = tokio::select! {
         ended = phase.wait_for(done) => ended.map(|p| p.clone()).unwrap_or_default(),
         () = reply.closed() => return Ok(()),
     };
     let error = ended.removal_error.map_or(Value::Null, |message| json!({ "Message": message }));
-    let mut body = json!({ "StatusCode": ended.exit_code });
-    if !error.is_null() {
-        body["Error"] = error;
-    }
+    let body = json!({ "Error": error, "StatusCode": ended.exit_code });
     reply.send(format!("{body}\n").as_bytes()).await?;
     Ok(reply.end().await?)
 }

@@ -129,14 +129,12 @@ pub(super) async fn commit(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let base =
         match given.get("Config").or(Some(&given)).filter(|c| c.as_object().is_some_and(|o| !o.is_empty())) {
             Some(value) => {
-                let mut config: engine_image::RunConfig = serde_json::from_value(value.clone())
-                    .map_err(|e| Fail::bad(format!("invalid JSON: {e}")))?;
-                crate::daemon::merge_image(&mut config, &own);
-                config
+                serde_json::from_value(value.clone()).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))?
             }
-            None => own,
+            None => own.clone(),
         };
-    let config = super::build::apply_changes(base, &changes)?;
+    let mut config: engine_image::RunConfig = super::build::apply_changes(base, &changes)?;
+    crate::daemon::merge_image(&mut config, &own);
     let commit = Commit {
         reference,
         author: call.query.text("author").to_owned(),

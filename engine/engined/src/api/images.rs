@@ -197,6 +197,9 @@ pub(super) async fn tag(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Don
     let reference =
         engine_image::reference::with_optional_tag(call.query.text("repo"), call.query.text("tag"))
             .map_err(engine_image::ImageError::from)?;
+    if reference.digest().is_some() {
+        return Err(Fail::bad("refusing to create a tag with a digest reference"));
+    }
     let image = d.store.lookup(name)?;
     let (daemon, id, target) = (d.clone(), image.id, reference.clone());
     blocking(move || Ok(daemon.store.tag(&id, &target)?)).await?;

@@ -65,6 +65,9 @@ pub(super) async fn logs(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done
         ));
     }
     let follow = query.flag("follow");
+    if !follow {
+        container.first_output().await;
+    }
     let content_type = match (call.at_least(42), tty) {
         (true, false) => "application/vnd.docker.multiplexed-stream",
         (true, true) => "application/vnd.docker.raw-stream",

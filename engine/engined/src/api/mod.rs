@@ -10,6 +10,7 @@ mod events;
 mod files;
 mod images;
 mod logs;
+mod metrics;
 mod networks;
 mod progress;
 mod prune;
@@ -26,6 +27,7 @@ use http::StatusCode;
 
 use crate::daemon::Daemon;
 use call::{Call, Done, Fail, Query};
+pub(crate) use metrics::MetricsPage;
 
 /// The API of one engine.
 pub(crate) struct Api {
@@ -46,6 +48,7 @@ impl Api {
             ("GET" | "HEAD", ["_ping"]) => system::ping(call).await,
             ("GET", ["version"]) => system::version(call).await,
             ("GET", ["info"]) => system::info(d, call).await,
+            ("GET", ["metrics"]) => metrics::metrics(d, call).await,
             ("GET", ["plugins"]) => call.ok_json(&[(); 0]).await,
             (_, ["containers", rest @ ..]) => self.containers(call, method.as_str(), rest).await,
             (_, ["exec", id, action]) => match (method.as_str(), *action) {
@@ -56,6 +59,11 @@ impl Api {
             },
             (_, ["images", rest @ ..]) => self.images(call, method.as_str(), rest).await,
             ("POST", ["auth"]) => transfer::login(d, call).await,
+            ("GET", ["distribution", name @ .., "json"]) => {
+                let name = call::decode(&name.join("/"), false);
+                transfer::distribution(d, call, &name).await
+            }
+            ("GET", ["plugins", name, "json"]) => Err(Fail::missing(format!("plugin \"{name}\" not found"))),
             ("POST", ["build"]) => build::build(d, call).await,
             ("POST", ["build", "prune"]) => {
                 call.ok_json(&serde_json::json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })).await
@@ -166,11 +174,29 @@ impl Handler for Api {
         drop(_entered);
         let query = Query::parse(&ex.head.query);
         let mut call = Call { ex, query, version: version.unwrap_or(API_VERSION) };
+        let timed = timed_action(&call.ex.head.method, rest);
+        let begun = std::time::Instant::now();
         let done = match check_version(version) {
             Ok(()) => self.dispatch(&mut call, rest).await,
             Err(fail) => Err(fail),
         };
+        if let (Some(action), Ok(())) = (timed, &done) {
+            self.daemon.metrics.note_action(action, begun.elapsed());
+        }
         answer_failure(&mut call, done).await
+    }
+}
+
+/// What of the calls is timed for the metrics.
+fn timed_action(method: &http::Method, path: &str) -> Option<&'static str> {
+    let mut parts = path.split('/').filter(|p| !p.is_empty());
+    match (method.as_str(), parts.next()?, parts.next(), parts.next()) {
+        ("POST", "containers", Some("create"), None) => Some("create"),
+        ("POST", "containers", Some(_), Some("start")) => Some("start"),
+        ("DELETE", "containers", Some(_), None) => Some("delete"),
+        ("GET", "containers", Some(_), Some("changes")) => Some("changes"),
+        ("POST", "commit", None, None) => Some("commit"),
+        _ => None,
     }
 }
 

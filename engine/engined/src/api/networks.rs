@@ -134,7 +134,7 @@ async fn remove_one(d: &Arc<Daemon>, name: &str) -> Result<(), Fail> {
 
 pub(super) async fn connect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
     let asked: NetworkConnect = call.json().await?;
-    d.networks.find(name)?;
+    // The container first, as Docker looks.
     let container = d.containers.find(&asked.container)?;
     d.connect(name, &container, asked.endpoint_config.unwrap_or_default()).await?;
     call.empty(StatusCode::OK).await

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use engine_api::container::{ExecConfig, ExecStart};
-use engine_http::Hijacked;
+use engine_http::{BoxRead, HeadRead};
 use engine_runtime::{Chunk, Exit, SessionStream, Streams};
 use http::StatusCode;
 use serde_json::json;
@@ -22,9 +22,22 @@ const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 
 /// How the two ends of a connection are joined.
 struct Joint {
+    /// Output goes as it comes, without frames.
     tty: bool,
     stdin: bool,
     keys: Option<DetachKeys>,
+}
+
+/// A connection that is ours.
+struct Raw {
+    reader: BoxRead,
+    writer: engine_http::BoxWrite,
+    head: HeadRead,
+}
+
+async fn hijack(call: &mut Call<'_>, upgraded: &str) -> std::io::Result<Raw> {
+    let (reader, writer, head) = call.ex.hijack(RAW, upgraded).await?.into_parts();
+    Ok(Raw { reader, writer, head })
 }
 
 /// Why the pumping ended.
@@ -62,8 +75,12 @@ pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Do
     let joint = Joint { tty, stdin: streams.stdin, keys: tty.then_some(keys) };
     let attached = if live { Some(container.attach(streams).await?) } else { None };
     let upgraded = if !tty && call.at_least(42) { MULTIPLEXED } else { RAW };
-    let mut raw = call.ex.hijack(RAW, upgraded).await?;
+    let mut raw = hijack(call, upgraded).await?;
     if logs {
+        raw.head.wait().await;
+        if !live {
+            container.first_output().await;
+        }
         super::logs::replay(&container, &mut raw.writer, streams, tty).await?;
     }
     d.tell_container(&container, "attach");
@@ -81,7 +98,7 @@ pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Do
 /// Waits for the program, keeping what the client types meanwhile (up to a bound).
 async fn until_left(
     mut coming: tokio::sync::oneshot::Receiver<SessionStream>,
-    raw: &mut Hijacked,
+    raw: &mut Raw,
 ) -> Option<(SessionStream, Vec<u8>)> {
     const EARLY: usize = 64 * 1024;
     let mut early = Vec::new();
@@ -103,7 +120,7 @@ async fn pump_with(
     d: &Arc<Daemon>,
     container: &Arc<Container>,
     mut session: SessionStream,
-    raw: Hijacked,
+    raw: Raw,
     joint: Joint,
     early: Vec<u8>,
 ) -> Done {
@@ -117,9 +134,9 @@ async fn pump_with(
 }
 
 /// Carries bytes both ways until the program ends, the client detaches, or it is gone.
-async fn pump(session: SessionStream, raw: Hijacked, joint: Joint) -> End {
+async fn pump(session: SessionStream, raw: Raw, joint: Joint) -> End {
     let SessionStream { mut output, mut input } = session;
-    let Hijacked { mut reader, mut writer } = raw;
+    let Raw { mut reader, mut writer, mut head } = raw;
     let tty = joint.tty;
     let outward = async {
         loop {
@@ -127,6 +144,7 @@ async fn pump(session: SessionStream, raw: Hijacked, joint: Joint) -> End {
                 Ok(chunk) => chunk,
                 Err(_) => return End::Left,
             };
+            head.wait().await;
             let sent = match chunk {
                 Chunk::Stdout(bytes) => send(&mut writer, 1, &bytes, tty).await,
                 Chunk::Stderr(bytes) => send(&mut writer, 2, &bytes, tty).await,
@@ -197,7 +215,7 @@ pub(super) async fn send(
 pub(super) async fn exec_create(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let config: ExecConfig = call.json().await?;
     let container = d.containers.find(id)?;
-    let session = d.create_exec(&container, config)?;
+    let session = d.create_exec(&container, id, config)?;
     call.reply_json(StatusCode::CREATED, &json!({ "Id": session.id })).await
 }
 
@@ -217,16 +235,17 @@ pub(super) async fn exec_start(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -
         Streams { stdin: config.attach_stdin, stdout: config.attach_stdout, stderr: config.attach_stderr };
     let wanted = if streams.any() { streams } else { Streams::OUTPUT };
     let keys = DetachKeys::parse(&config.detach_keys).map_err(Fail::bad)?;
-    let joint = Joint { tty: config.tty, stdin: streams.stdin, keys: config.tty.then_some(keys) };
-    let upgraded = if !config.tty && call.at_least(42) { MULTIPLEXED } else { RAW };
-    let started = d.start_exec(&container, &session, wanted).await;
-    let mut raw = call.ex.hijack(RAW, upgraded).await?;
-    let stream = match started {
+    // Frames are as the start says, which need not be what the session is; Docker's Python SDK counts on it.
+    let joint = Joint { tty: start.tty, stdin: streams.stdin, keys: config.tty.then_some(keys) };
+    let upgraded = if !start.tty && call.at_least(42) { MULTIPLEXED } else { RAW };
+    let mut raw = hijack(call, upgraded).await?;
+    let stream = match d.start_exec(&container, &session, wanted).await {
         Ok(stream) => stream,
         Err(refusal) => {
             // Docker says it in the stream, as the program's output.
             let text = format!("{}\r\n", refusal.message);
-            send(&mut raw.writer, 1, text.as_bytes(), config.tty).await?;
+            raw.head.wait().await;
+            send(&mut raw.writer, 1, text.as_bytes(), start.tty).await?;
             return Ok(raw.writer.shutdown().await?);
         }
     };
@@ -238,7 +257,7 @@ async fn run_exec(
     container: &Arc<Container>,
     session: &Arc<crate::daemon::exec::ExecSession>,
     stream: SessionStream,
-    raw: Hijacked,
+    raw: Raw,
     joint: Joint,
 ) -> Done {
     // The exit code must be known when the client sees the end of the stream: it is noted first.
@@ -276,18 +295,18 @@ impl Noting {
     }
 }
 
-async fn pump_noting(session: SessionStream, raw: Hijacked, joint: Joint, noting: &Noting) -> End {
+async fn pump_noting(session: SessionStream, raw: Raw, joint: Joint, noting: &Noting) -> End {
     let SessionStream { output, input } = session;
     let (mut bridge_in, bridge_out) = tokio::io::duplex(64 * 1024);
-    let Hijacked { reader, mut writer } = raw;
-    let hijacked = Hijacked { reader, writer: Box::new(bridge_out) };
+    let Raw { reader, mut writer, head } = raw;
+    let inner = Raw { reader, writer: Box::new(bridge_out), head };
     // The last bytes and the close wait for the note.
     let copy = async {
         let copied = tokio::io::copy(&mut bridge_in, &mut writer).await;
         copied.map(drop)
     };
     let pumping = async {
-        let end = pump(SessionStream { output, input }, hijacked, joint).await;
+        let end = pump(SessionStream { output, input }, inner, joint).await;
         if let End::Exited(exit) = &end {
             noting.exited(exit);
         }

@@ -42,6 +42,28 @@ pub(super) async fn body_pipe(call: &mut Call<'_>) -> Result<engine_image::pipe:
     Ok(reader)
 }
 
+/// A file from the net for code that blocks. Ends broken if it does not come whole.
+pub(super) async fn url_pipe(d: &Daemon, url: &str) -> Result<engine_image::pipe::PipeReader, Fail> {
+    let mut download = d.registry.download(url).await?;
+    let (sender, reader) = pipe();
+    let url = url.to_owned();
+    // Ends with the file, or when the reader is dropped.
+    tokio::spawn(async move {
+        loop {
+            match download.chunk().await {
+                Ok(Some(piece)) => {
+                    if !sender.send(piece).await {
+                        return;
+                    }
+                }
+                Ok(None) => return sender.finish().await,
+                Err(error) => return tracing::warn!(%url, error = %error.report(), "a download broke off"),
+            }
+        }
+    });
+    Ok(reader)
+}
+
 pub(super) async fn load(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let quiet = call.query.flag_or("quiet", true);
     let archive = body_pipe(call).await?;
@@ -86,12 +108,16 @@ pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     }
     match call.query.text("fromSrc") {
         "" => Err(Fail::bad("name or fromSrc must be given")),
-        "-" => import(d, call).await,
-        _ => Err(Fail::bad("importing from a URL is not supported: fetch it and pipe it to docker import -")),
+        "-" => import(d, call, "-").await,
+        source => {
+            // A bare name is meant as http, as Docker has it.
+            let url = if source.contains("://") { source.to_owned() } else { format!("http://{source}") };
+            import(d, call, &url).await
+        }
     }
 }
 
-async fn import(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+async fn import(d: &Arc<Daemon>, call: &mut Call<'_>, source: &str) -> Done {
     let (repo, tag) = (call.query.text("repo").to_owned(), call.query.text("tag").to_owned());
     let reference = match repo.as_str() {
         "" => None,
@@ -99,9 +125,9 @@ async fn import(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     };
     let changes: Vec<String> = call.query.all("changes").map(str::to_owned).collect();
     let config = super::build::apply_changes(engine_image::RunConfig::default(), &changes)?;
-    let message = call.query.get("message").map_or_else(|| "Imported from -".to_owned(), str::to_owned);
+    let message = call.query.get("message").map_or_else(|| format!("Imported from {source}"), str::to_owned);
     let options = ImportOptions { reference: reference.clone(), comment: message, config, platform: None };
-    let tree = body_pipe(call).await?;
+    let tree = if source == "-" { body_pipe(call).await? } else { url_pipe(d, source).await? };
     let d = d.clone();
     progress::stream(call, false, |sink| async move {
         let importing = d.clone();
@@ -163,6 +189,33 @@ pub(super) async fn push(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Do
         Ok(())
     })
     .await
+}
+
+/// `GET /distribution/NAME/json`
+pub(super) async fn distribution(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
+    let reference = engine_image::Reference::parse(name).map_err(ImageError::from)?;
+    let auth = auth_of(call)?;
+    let found = d.registry.resolve(&reference, &auth).await?;
+    let platforms: Vec<serde_json::Value> = found
+        .platforms
+        .iter()
+        .map(|p| {
+            let mut shown = serde_json::json!({ "architecture": p.architecture, "os": p.os });
+            if !p.variant.is_empty() {
+                shown["variant"] = p.variant.clone().into();
+            }
+            shown
+        })
+        .collect();
+    let body = serde_json::json!({
+        "Descriptor": {
+            "mediaType": found.media_type,
+            "digest": found.digest.to_string(),
+            "size": found.size,
+        },
+        "Platforms": platforms,
+    });
+    call.ok_json(&body).await
 }
 
 pub(super) async fn login(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {

@@ -118,7 +118,12 @@ impl Daemon {
             pack(whole.as_fd(), PackMode::Tree, &mut tar)?;
         } else {
             let folder = open_dir(&root, &top.0).map_err(wrong)?;
-            let renamed = if name.as_os_str().is_empty() { OsStr::new("/") } else { name.as_os_str() };
+            let renamed = match path.ends_with("/.") {
+                // Its contents are meant, not the folder by its name.
+                true => OsStr::new("."),
+                false if name.as_os_str().is_empty() => OsStr::new("/"),
+                false => name.as_os_str(),
+            };
             pack_entry(folder.as_fd(), top.1.as_os_str(), renamed, &mut tar)?;
         }
         tar.finish()?;

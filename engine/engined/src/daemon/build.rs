@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use engine_api::host_config::{HostConfig, Ulimit};
-use engine_build::{BoxFuture, BuildOptions, Host, RunStep, StepOutput, StepStream};
+use engine_build::{BoxFuture, BuildOptions, Fetched, Host, RunStep, StepOutput, StepStream};
 use engine_image::registry::Auth;
-use engine_image::{ImageId, Platform, Reference, Sink, Writable};
+use engine_image::{Event, ImageId, Platform, Reference, Sink, Writable};
 use engine_runtime::spec::{Log, Rootfs};
 use engine_runtime::{Chunk, Streams};
+use tokio::io::AsyncWriteExt;
 
 use super::Daemon;
 use super::container::{Container, Record};
@@ -61,6 +62,31 @@ impl Host for BuildHost {
                 .pull(&self.daemon.store, reference, &auth, platform.as_ref(), &sink)
                 .await;
             pulled.map(drop).map_err(|e| e.report())
+        })
+    }
+
+    fn download<'a>(
+        &'a self,
+        url: &'a str,
+        into: std::fs::File,
+        sink: Arc<dyn Sink>,
+    ) -> BoxFuture<'a, std::result::Result<Fetched, String>> {
+        Box::pin(async move {
+            let mut file = tokio::fs::File::from_std(into);
+            let mut download = self.daemon.registry.download(url).await.map_err(|e| e.report())?;
+            let mut current = 0;
+            while let Some(piece) = download.chunk().await.map_err(|e| e.report())? {
+                file.write_all(&piece).await.map_err(|e| format!("could not keep {url}: {e}"))?;
+                current += piece.len() as u64;
+                sink.event(Event::Progress {
+                    id: None,
+                    status: "Downloading",
+                    current,
+                    total: download.total,
+                });
+            }
+            file.flush().await.map_err(|e| format!("could not keep {url}: {e}"))?;
+            Ok(Fetched { name: download.name, modified: download.modified })
         })
     }
 

@@ -16,6 +16,11 @@ impl Daemon {
         let network = self.networks.find(name)?;
         let wants_address = settings.ipam_config.as_ref().is_some_and(|i| !i.ipv4_address.is_empty());
         let has_aliases = settings.aliases.as_ref().is_some_and(|a| !a.is_empty());
+        if wants_address && network.net.embedded_dns && !network.own_subnet {
+            return Err(Refusal::bad(
+                "user specified IP address is supported only when connecting to networks with user configured subnets",
+            ));
+        }
         if network.net.embedded_dns {
             let short = names::short(id).to_owned();
             let aliases = settings.aliases.get_or_insert_default();
@@ -61,6 +66,7 @@ impl Daemon {
                 "container cannot be disconnected from host network or connected to host network",
             ));
         }
+        self.check_endpoint(&container.id, &network.name, &mut settings)?;
         if connected && alive {
             return Err(Refusal::forbidden(format!(
                 "endpoint with name {} already exists in network {}",
@@ -68,7 +74,6 @@ impl Daemon {
                 network.name
             )));
         }
-        self.check_endpoint(&container.id, &network.name, &mut settings)?;
         settings.network_id.clone_from(&network.id);
         container.record().networks.insert(network.name.clone(), settings);
         if alive {

@@ -72,6 +72,8 @@ pub(crate) struct Mounted {
     pub(crate) no_copy: bool,
     /// Options of a tmpfs, for mount(2).
     pub(crate) data: String,
+    /// Options of a tmpfs that are flags of the mount and not the default: `exec`, `suid`, `dev`, `ro`.
+    pub(crate) flags: Vec<String>,
     /// Made for this container without a name; `docker rm -v` takes it away.
     pub(crate) anonymous: bool,
     /// A bind source that is made when missing (`-v`, not `--mount`).
@@ -156,6 +158,7 @@ pub(crate) struct Container {
     pub(crate) execs: Mutex<BTreeMap<String, Arc<ExecSession>>>,
     /// What must go when the program ends: published ports, names, addresses.
     pub(crate) network: Mutex<Option<super::sandbox::Sandbox>>,
+    pub(crate) removal_waiters: super::haste::RemovalWaiters,
     /// Clients that wait for the next program.
     pub(crate) attachers: super::attach::Attachers,
     /// Ends the health check of the running program.
@@ -176,6 +179,7 @@ impl Container {
             no_restart: Notify::new(),
             execs: Mutex::default(),
             network: Mutex::default(),
+            removal_waiters: super::haste::RemovalWaiters::default(),
             attachers: super::attach::Attachers::default(),
             health_task: Mutex::default(),
         }

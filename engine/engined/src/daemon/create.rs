@@ -6,13 +6,13 @@ use std::sync::Arc;
 use engine_api::container::NetworkingConfig;
 use engine_api::host_config::HostConfig;
 use engine_api::network::EndpointSettings;
-use engine_image::{Image, RunConfig};
+use engine_image::{Image, Platform, RunConfig};
 
 use super::container::{Container, Mounted, Record};
 use super::error::{Refusal, Result};
 use super::mounts::{self, Planned};
 use super::volumes::Volume;
-use super::{Daemon, events, host, names, settings};
+use super::{Daemon, checks, events, host, names, settings};
 use crate::clock;
 
 /// What a client asked for.
@@ -21,6 +21,8 @@ pub(crate) struct CreateRequest {
     pub(crate) config: RunConfig,
     pub(crate) host: HostConfig,
     pub(crate) networking: NetworkingConfig,
+    /// The only one that will do.
+    pub(crate) platform: Option<Platform>,
 }
 
 /// A container, and what could not be had as asked.
@@ -38,9 +40,10 @@ impl Daemon {
     }
 
     fn create_blocking(self: &Arc<Self>, mut request: CreateRequest) -> Result<Created> {
-        let CreateRequest { config, host, .. } = &mut request;
+        let CreateRequest { config, host, platform, .. } = &mut request;
         settings::check_host(host, host::cpus()).map_err(Refusal::bad)?;
-        let image = self.image_for(&config.image)?;
+        checks::check(config, host).map_err(Refusal::bad)?;
+        let image = self.image_for(&config.image, platform.as_ref())?;
         let own = RunConfig::default();
         settings::merge_image(config, image.as_ref().and_then(|i| i.config.config.as_ref()).unwrap_or(&own));
         check_config(config)?;
@@ -59,11 +62,23 @@ impl Daemon {
         made
     }
 
-    fn image_for(&self, name: &str) -> Result<Option<Arc<Image>>> {
+    fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<Option<Arc<Image>>> {
         if name.is_empty() {
             return Err(Refusal::bad("Config cannot be empty in order to create a container"));
         }
-        Ok(Some(self.store.lookup(name)?))
+        let image = self.store.lookup(name)?;
+        let own = Platform {
+            os: image.config.os.clone(),
+            architecture: image.config.architecture.clone(),
+            variant: image.config.variant.clone(),
+        };
+        if let Some(wanted) = platform.filter(|wanted| !wanted.runs(&own)) {
+            // Not found: clients pull the right one then.
+            return Err(Refusal::missing(format!(
+                "image with reference {name} was found but does not match the specified platform: wanted {wanted}, actual: {own}"
+            )));
+        }
+        Ok(Some(image))
     }
 
     fn reserve_name(&self, asked: &str, id: &str) -> Result<String> {
@@ -101,6 +116,7 @@ impl Daemon {
             let other = self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
             host.network_mode = format!("container:{}", other.id);
         }
+        self.check_links(&host)?;
         let networks = self.planned_networks(id, &config, &host, networking)?;
         if config.hostname.is_empty() && host.network_of().is_none() {
             config.hostname =
@@ -110,6 +126,7 @@ impl Daemon {
         let inherited = self.inherited_mounts(&host)?;
         let declared = config.volumes.clone().unwrap_or_default();
         let planned = mounts::plan(&host, declared.keys(), inherited).map_err(Refusal::bad)?;
+        check_driver(&host, &planned)?;
         // Synced below, together with the container's own record.
         self.store.create_writable(id, image.map(|i| &i.id), false)?;
         let mounts = self.make_volumes(id, planned)?;
@@ -138,11 +155,22 @@ impl Daemon {
         Ok(Created { container, warnings })
     }
 
+    fn check_links(&self, host: &HostConfig) -> Result<()> {
+        for link in host.links.iter().flatten() {
+            let name = link.split(':').next().unwrap_or_default();
+            self.containers
+                .find(name)
+                .map_err(|e| Refusal::bad(format!("could not get container for {name}: {}", e.message)))?;
+        }
+        Ok(())
+    }
+
     fn inherited_mounts(&self, host: &HostConfig) -> Result<Vec<Mounted>> {
         let mut inherited: Vec<Mounted> = Vec::new();
         for spec in host.volumes_from.iter().flatten() {
             let (name, rw) = mounts::split_volumes_from(spec).map_err(Refusal::bad)?;
-            let other = self.containers.find(name)?;
+            // Not "not found": for that, clients would pull the image.
+            let other = self.containers.find(name).map_err(|e| Refusal::bad(e.message))?;
             for mount in &other.record().mounts {
                 let mount = Mounted { rw: mount.rw && rw, no_copy: true, ..mount.clone() };
                 inherited.retain(|m| m.target != mount.target);
@@ -231,6 +259,19 @@ impl Daemon {
         let mut attributes = container.event_attributes();
         attributes.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         self.events.tell("container", action, &container.id, attributes);
+    }
+}
+
+/// `--volume-driver` is for the volumes that `-v` names.
+fn check_driver(host: &HostConfig, planned: &[Planned]) -> Result<()> {
+    let driver = host.volume_driver.as_str();
+    let named = planned.iter().find(|p| p.mount.kind == "volume");
+    match named.filter(|_| !matches!(driver, "" | "local")) {
+        Some(planned) => Err(Refusal::missing(format!(
+            "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
+            planned.mount.name
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -49,11 +50,12 @@ impl Event {
 pub(crate) struct Events {
     past: Mutex<VecDeque<Event>>,
     live: broadcast::Sender<Event>,
+    told: AtomicU64,
 }
 
 impl Default for Events {
     fn default() -> Events {
-        Events { past: Mutex::default(), live: broadcast::channel(LAG).0 }
+        Events { past: Mutex::default(), live: broadcast::channel(LAG).0, told: AtomicU64::new(0) }
     }
 }
 
@@ -65,6 +67,7 @@ impl Events {
         id: impl Into<String>,
         attributes: BTreeMap<String, String>,
     ) {
+        self.told.fetch_add(1, Ordering::Relaxed);
         let mut past = self.past.lock().expect("no code panics holding it");
         // The clock is read under the lock, so that events are in the order of their times.
         let event = Event { kind, action: action.into(), id: id.into(), attributes, at: clock::now() };
@@ -84,6 +87,11 @@ impl Events {
             None => Vec::new(),
         };
         (old, self.live.subscribe())
+    }
+
+    /// How many since the engine runs.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(crate) fn listeners(&self) -> usize {

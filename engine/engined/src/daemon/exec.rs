@@ -19,6 +19,8 @@ pub(crate) struct ExecSession {
     pub(crate) id: String,
     pub(crate) container: String,
     pub(crate) config: ExecConfig,
+    /// Who runs it: the exec's own word or the container's.
+    user: String,
     state: Mutex<ExecState>,
 }
 
@@ -37,7 +39,7 @@ impl ExecSession {
 
     pub(crate) fn json(&self) -> Value {
         let state = self.state().clone();
-        json!({
+        let mut body = json!({
             "ID": self.id,
             "Running": state.running,
             "ExitCode": state.exit_code,
@@ -54,7 +56,11 @@ impl ExecSession {
             "ContainerID": self.container,
             "DetachKeys": "",
             "Pid": state.pid,
-        })
+        });
+        if !self.user.is_empty() {
+            body["ProcessConfig"]["user"] = self.user.as_str().into();
+        }
+        body
     }
 
     pub(crate) fn exit_code(&self) -> Option<i32> {
@@ -63,12 +69,23 @@ impl ExecSession {
 }
 
 impl Daemon {
-    pub(crate) fn create_exec(&self, container: &Container, config: ExecConfig) -> Result<Arc<ExecSession>> {
+    /// `shown` is what the user called the container.
+    pub(crate) fn create_exec(
+        &self,
+        container: &Container,
+        shown: &str,
+        config: ExecConfig,
+    ) -> Result<Arc<ExecSession>> {
         if config.cmd.is_empty() {
             return Err(Refusal::bad("No exec command specified"));
         }
-        check_can_exec(&container.record())?;
+        check_can_exec(&container.record(), shown)?;
+        let user = match config.user.as_str() {
+            "" => container.record().config.user.clone(),
+            own => own.to_owned(),
+        };
         let session = Arc::new(ExecSession {
+            user,
             id: names::new_id(),
             container: container.id.clone(),
             config,
@@ -97,7 +114,7 @@ impl Daemon {
     /// Checks what can be said before the connection is taken over.
     pub(crate) fn check_exec_start(&self, session: &ExecSession) -> Result<Arc<Container>> {
         let container = self.containers.find(&session.container)?;
-        check_can_exec(&container.record())?;
+        check_can_exec(&container.record(), &session.container)?;
         let state = session.state();
         if state.exit_code.is_some() {
             return Err(Refusal::conflict(format!("exec command {} has already run", session.id)));
@@ -135,7 +152,7 @@ impl Daemon {
                 stream.ok_or_else(|| Refusal::internal("the exec session has no stream"))
             }
             Err(error) => {
-                let code = if let RuntimeError::Start { code, .. } = &error { *code } else { 126 };
+                let code = if matches!(&error, RuntimeError::Start { code: 127, .. }) { 127 } else { 126 };
                 self.note_exec_end(container, session, code);
                 Err(exec_failure(error))
             }
@@ -219,15 +236,14 @@ fn action_text(session: &ExecSession) -> String {
     session.config.cmd.iter().map(|word| format!("{word} ")).collect()
 }
 
-fn check_can_exec(record: &Record) -> Result<()> {
+fn check_can_exec(record: &Record, shown: &str) -> Result<()> {
     let state = &record.state;
     if !state.running {
         return Err(Refusal::conflict(format!("Container {} is not running", record.id)));
     }
     if state.paused {
         return Err(Refusal::conflict(format!(
-            "Container {} is paused, unpause the container before exec",
-            record.name
+            "Container {shown} is paused, unpause the container before exec"
         )));
     }
     if state.restarting {
@@ -270,6 +286,11 @@ fn exec_process(record: &Record, config: &ExecConfig) -> Result<Process> {
 
 fn exec_failure(error: RuntimeError) -> Refusal {
     match error {
+        RuntimeError::Start { message, .. }
+            if message.starts_with("unable to find user") || message.starts_with("unable to find group") =>
+        {
+            Refusal::bad(message)
+        }
         RuntimeError::Start { message, .. } => Refusal::bad(format!(
             "OCI runtime exec failed: exec failed: unable to start container process: {message}: unknown"
         )),

@@ -82,7 +82,7 @@ impl Filters {
         match value {
             "1" | "t" | "true" | "True" | "TRUE" => Ok(Some(true)),
             "0" | "f" | "false" | "False" | "FALSE" => Ok(Some(false)),
-            other => Err(Refusal::bad(format!("Invalid filter '{key}={other}'"))),
+            other => Err(Refusal::bad(format!("Invalid filter '{key}=[{other}]'"))),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Health checks: a probe now and then, and what became of the last few.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine_api::container::{ExecConfig, Health, HealthResult};
@@ -25,11 +26,9 @@ impl Daemon {
         self.probe_on(container, check);
     }
 
-    /// Goes on probing a container that ran on without the engine.
+    /// Probes a container that ran on without the engine: what was found before is old, so it starts over.
     pub(crate) fn resume_health(self: &Arc<Self>, container: &Arc<Container>) {
-        if let Some(check) = probe(container) {
-            self.probe_on(container, check);
-        }
+        self.start_health(container);
     }
 
     fn probe_on(self: &Arc<Self>, container: &Arc<Container>, check: Healthcheck) {
@@ -91,7 +90,7 @@ impl Daemon {
             attach_stderr: true,
             ..ExecConfig::default()
         };
-        let session = match self.create_exec(container, config) {
+        let session = match self.create_exec(container, &container.id, config) {
             Ok(session) => session,
             Err(refusal) => return (-1, refusal.message),
         };
@@ -112,6 +111,10 @@ impl Daemon {
     }
 
     fn note_health(&self, container: &Container, check: &Healthcheck, result: HealthResult, forgiving: bool) {
+        self.metrics.health_checks.fetch_add(1, Ordering::Relaxed);
+        if result.exit_code != 0 {
+            self.metrics.health_failures.fetch_add(1, Ordering::Relaxed);
+        }
         let retries = if check.retries > 0 { check.retries } else { RETRIES };
         let changed = {
             let mut record = container.record();

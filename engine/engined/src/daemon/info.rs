@@ -98,7 +98,7 @@ impl Daemon {
     }
 
     /// All, running, paused, stopped.
-    fn count_containers(&self) -> [usize; 4] {
+    pub(crate) fn count_containers(&self) -> [usize; 4] {
         let mut counts = [0; 4];
         for container in self.containers.all() {
             let record = container.record();
@@ -130,8 +130,8 @@ impl Daemon {
             index.insert(host.clone(), entry);
         }
         json!({
-            "AllowNondistributableArtifactsCIDRs": null,
-            "AllowNondistributableArtifactsHostnames": null,
+            "AllowNondistributableArtifactsCIDRs": [],
+            "AllowNondistributableArtifactsHostnames": [],
             "InsecureRegistryCIDRs": all_cidrs,
             "IndexConfigs": index,
             "Mirrors": mirrors,

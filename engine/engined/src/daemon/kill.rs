@@ -76,12 +76,17 @@ pub(crate) fn parse_signal(text: &str) -> Result<i32> {
 }
 
 impl Daemon {
-    pub(crate) async fn kill(self: &Arc<Self>, container: &Arc<Container>, signal: &str) -> Result<()> {
+    /// `shown` is what the user called the container. A kill that must end the program waits for its end.
+    pub(crate) async fn kill(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        shown: &str,
+        signal: &str,
+    ) -> Result<()> {
         let number = if signal.is_empty() { KILL } else { parse_signal(signal)? };
-        let name = container.name();
         let not_running = || {
             Refusal::conflict(format!(
-                "Cannot kill container: {name}: Container {} is not running",
+                "Cannot kill container: {shown}: Container {} is not running",
                 container.id
             ))
         };
@@ -95,7 +100,7 @@ impl Daemon {
         };
         if number == KILL || number == stop_signal {
             container.record().stopped_by_user = true;
-            if self.give_up_restart(container) {
+            if self.give_up_restart(container).await {
                 return Ok(());
             }
         }
@@ -110,11 +115,24 @@ impl Daemon {
             // A frozen program cannot even die.
             program.unpause().await?;
         }
+        if number == KILL {
+            self.noted(container).await;
+        }
         Ok(())
     }
 
     /// Between the tries of a restart policy there is nothing to signal: the next try is called off.
-    fn give_up_restart(&self, container: &Container) -> bool {
+    async fn give_up_restart(&self, container: &Container) -> bool {
+        if !container.record().state.restarting {
+            return false;
+        }
+        // A try that is under way is waited for: it gives a program to signal.
+        let _alive = container.lifecycle.lock().await;
+        self.call_off_restart(container)
+    }
+
+    /// The same; the caller holds the container's lifecycle lock.
+    pub(crate) fn call_off_restart(&self, container: &Container) -> bool {
         {
             let mut record = container.record();
             if !record.state.restarting {
@@ -160,7 +178,7 @@ impl Daemon {
             let number = if own.is_empty() { libc::SIGTERM } else { parse_signal(own)? };
             (number, timeout.or(record.config.stop_timeout).unwrap_or(STOP_TIMEOUT), record.state.paused)
         };
-        if !self.give_up_restart(container)
+        if !self.give_up_restart(container).await
             && let Some(program) = container.program()
         {
             self.tell_container_with(container, "kill", &[("signal", &number.to_string())]);
@@ -188,12 +206,17 @@ impl Daemon {
         Ok(true)
     }
 
-    /// Waits until the end of the program is noted and cleaned up after.
-    pub(crate) async fn settled(&self, container: &Container) {
+    /// Waits until the end of the program is noted.
+    async fn noted(&self, container: &Container) {
         let mut phase = container.phase.subscribe();
         let noted = phase.wait_for(|p| !p.running || p.removed);
-        // The program has ended; noting it is a matter of moments.
+        // It has ended, or is about to; noting it is a matter of moments.
         let _ = tokio::time::timeout(KILL_PATIENCE, noted).await;
+    }
+
+    /// Waits until the end of the program is noted and cleaned up after.
+    pub(crate) async fn settled(&self, container: &Container) {
+        self.noted(container).await;
         drop(container.lifecycle.lock().await);
     }
 

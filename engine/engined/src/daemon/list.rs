@@ -89,7 +89,9 @@ impl Daemon {
                     .iter()
                     .any(|(name, e)| name == v || (e.network_id.starts_with(v) && !v.is_empty()))
             })
-            && filters.any("expose", |v| record.config.exposed_ports.keys().any(|p| port_matches(p, v)))
+            && filters.any("expose", |v| {
+                state.is_alive() && record.config.exposed_ports.keys().any(|p| port_matches(p, v))
+            })
             && filters
                 .any("publish", |v| record.ports.iter().any(|(p, b)| !b.is_empty() && port_matches(p, v)))
             && filters.any("is-task", |v| matches!(v, "false" | "0"))
@@ -157,10 +159,10 @@ fn check_words(filters: &Filters) -> Result<()> {
         return Err(Refusal::bad(format!("Invalid filter 'status={bad}'")));
     }
     if let Some(bad) = filters.values("health").find(|v| !HEALTH.contains(v)) {
-        return Err(Refusal::bad(format!("Invalid filter 'health={bad}'")));
+        return Err(Refusal::bad(format!("Unrecognised filter value for health: {bad}")));
     }
     if let Some(bad) = filters.values("exited").find(|v| v.parse::<i32>().is_err()) {
-        return Err(Refusal::bad(format!("Invalid filter 'exited={bad}'")));
+        return Err(Refusal::bad(format!("strconv.Atoi: parsing {bad:?}: invalid syntax")));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod archive;
 pub(crate) mod attach;
 pub(crate) mod build;
 mod caps;
+mod checks;
 mod connect;
 pub(crate) mod container;
 mod copy_up;
@@ -15,6 +16,7 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod filters;
+mod haste;
 mod health;
 pub(crate) mod host;
 mod info;
@@ -22,6 +24,7 @@ mod inspect;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod logfile;
+mod metrics;
 mod mounts;
 mod names;
 pub(crate) mod networks;
@@ -34,6 +37,7 @@ mod settings;
 mod spec;
 mod start;
 pub(crate) mod stats;
+mod sweep;
 pub(crate) mod update;
 pub(crate) mod usage;
 pub(crate) mod volumes;
@@ -65,6 +69,7 @@ pub(crate) struct Daemon {
     pub(crate) networks: networks::Networks,
     pub(crate) registry: Registry,
     execs: Mutex<BTreeMap<String, Arc<ExecSession>>>,
+    pub(crate) metrics: metrics::Metrics,
     stopping: AtomicBool,
 }
 
@@ -103,6 +108,7 @@ impl Daemon {
             networks,
             registry,
             execs: Mutex::default(),
+            metrics: metrics::Metrics::default(),
             stopping: AtomicBool::new(false),
             config,
         });

@@ -46,6 +46,7 @@ pub(crate) fn plan<'a>(
             target: clean_target(target, target)?,
             rw: true,
             data: tmpfs_data(data)?,
+            flags: tmpfs_flags(data),
             hidden: true,
             ..Mounted::default()
         };
@@ -90,7 +91,7 @@ pub(crate) fn parse_bind(spec: &str) -> Result<Mounted, String> {
         mount.anonymous = source.is_empty();
         if !source.is_empty() && !names::is_valid(source) {
             return Err(format!(
-                "invalid volume specification: '{spec}': \"{source}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+                "create {source}: \"{source}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
             ));
         }
         mount.name = source.into();
@@ -236,7 +237,14 @@ pub(crate) fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// Options of `--tmpfs`: those that are flags of the mount are always on or not offered.
+/// The last of two that contradict each other counts.
+fn tmpfs_flags(options: &str) -> Vec<String> {
+    const PAIRS: [(&str, &str); 4] = [("exec", "noexec"), ("suid", "nosuid"), ("dev", "nodev"), ("ro", "rw")];
+    let last = |pair: (&str, &str)| options.split(',').rfind(|o| *o == pair.0 || *o == pair.1);
+    PAIRS.into_iter().filter(|pair| last(*pair) == Some(pair.0)).map(|pair| pair.0.to_owned()).collect()
+}
+
+/// Options of `--tmpfs` that go to the file system; flags of the mount go another way.
 fn tmpfs_data(options: &str) -> Result<String, String> {
     let mut data = Vec::new();
     for option in options.split(',').filter(|o| !o.is_empty()) {
@@ -247,7 +255,7 @@ fn tmpfs_data(options: &str) -> Result<String, String> {
             | "bind" | "rbind" | "unbindable" | "runbindable" | "private" | "rprivate" | "shared"
             | "rshared" | "slave" | "rslave" | "relatime" | "norelatime" | "strictatime"
             | "nostrictatime" | "mpol" | "defaults" => {}
-            _ => return Err(format!("invalid tmpfs option {option:?}")),
+            _ => return Err(format!("invalid tmpfs option [{option:?}]")),
         }
     }
     Ok(data.join(","))
@@ -288,6 +296,7 @@ mod tests {
         let kinds: Vec<_> = plan.iter().map(|p| (p.mount.target.as_str(), p.mount.kind.as_str())).collect();
         assert_eq!(kinds, [("/y", "volume"), ("/x", "bind"), ("/t", "tmpfs"), ("/z", "volume")]);
         assert_eq!(plan[2].mount.data, "size=1m");
+        assert_eq!(tmpfs_flags("exec,size=1m,noexec,dev,ro"), ["dev", "ro"]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct NetRecord {
     pub(crate) driver: String,
     pub(crate) ipam: Ipam,
     pub(crate) internal: bool,
+    /// The user chose the subnet, so containers may choose addresses.
+    pub(crate) own_subnet: bool,
     pub(crate) attachable: bool,
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
@@ -293,6 +295,7 @@ impl Networks {
                 config: vec![shown_pool(&net.pool, ipam.config.first())],
             },
             internal: asked.internal,
+            own_subnet: asked.ipam.as_ref().is_some_and(|i| i.config.iter().any(|c| !c.subnet.is_empty())),
             attachable: asked.attachable,
             options: asked.options.clone(),
             labels: asked.labels.clone(),
@@ -317,7 +320,7 @@ impl Networks {
         };
         let subnet = |text: &str| {
             let parsed = Subnet::parse_with_address(text).map(|(subnet, _)| subnet);
-            parsed.map_err(|_| Refusal::bad(format!("invalid CIDR address: {text}")))
+            parsed.map_err(|_| Refusal::bad(format!("Invalid subnet {text} : invalid CIDR address: {text}")))
         };
         let address = |text: &str| {
             text.parse::<Ipv4Addr>().map_err(|_| Refusal::bad(format!("invalid ip address: {text}")))
@@ -389,6 +392,24 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
         other => {
             return Err(Refusal::missing(format!("plugin \"{other}\" not found")));
         }
+    }
+    if asked.ingress {
+        return Err(Refusal::forbidden("Ingress network can only be global scope network"));
+    }
+    if asked.scope == "swarm" {
+        return Err(Refusal::forbidden("cannot create a swarm scoped network when swarm is not active"));
+    }
+    if let Some(driver) = asked.ipam.as_ref().map(|i| i.driver.as_str())
+        && !matches!(driver, "" | "default")
+    {
+        return Err(Refusal::missing(format!("plugin \"{driver}\" not found")));
+    }
+    if let Some(mtu) = asked.options.get("com.docker.network.driver.mtu")
+        && mtu.parse::<u32>().is_err()
+    {
+        return Err(Refusal::bad(format!(
+            "failed to parse com.docker.network.driver.mtu value: {mtu} (strconv.Atoi: parsing {mtu:?}: invalid syntax)"
+        )));
     }
     if asked.enable_ipv6 {
         return Err(Refusal::bad("IPv6 networks are not served yet: leave --ipv6 out"));

@@ -71,11 +71,21 @@ pub(crate) fn parse_port(text: &str) -> Result<(u16, Protocol)> {
         "sctp" => return Err(Refusal::bad(format!("publishing {text} is not supported: use tcp or udp"))),
         _ => return Err(wrong()),
     };
-    Ok((number.parse().map_err(|_| wrong())?, protocol))
+    let wrong = |_| Refusal::bad(format!("invalid port specification: \"{number}\""));
+    Ok((number.parse().map_err(wrong)?, protocol))
+}
+
+/// A port that is only exposed: `80`, `80/tcp`, `80-90/udp`, of any protocol.
+pub(crate) fn parse_exposed(text: &str) -> Result<(), String> {
+    let number = text.split_once('/').map_or(text, |(number, _)| number);
+    match parse_range(number) {
+        Ok(Some(_)) => Ok(()),
+        _ => Err(format!("invalid port specification: \"{number}\"")),
+    }
 }
 
 /// `8080`, `8000-8010`, or nothing for any.
-fn parse_range(text: &str) -> Result<Option<RangeInclusive<u16>>> {
+pub(crate) fn parse_range(text: &str) -> Result<Option<RangeInclusive<u16>>> {
     if text.is_empty() || text == "0" {
         return Ok(None);
     }

@@ -55,7 +55,7 @@ impl Daemon {
         if !container.record().state.running {
             return Ok(());
         }
-        match self.kill(container, "KILL").await {
+        match self.kill(container, &container.id, "KILL").await {
             Ok(()) => {}
             // It ended by itself.
             Err(_) if !container.record().state.is_alive() => {}
@@ -121,6 +121,7 @@ impl Daemon {
     pub(crate) fn remove_later(self: &Arc<Self>, container: Arc<Container>) {
         let daemon = self.clone();
         tokio::spawn(async move {
+            container.before_removal().await;
             if let Err(error) = daemon.remove_inner(&container, true, true).await {
                 tracing::debug!(container = %container.id, %error, "automatic removal");
             }
@@ -154,7 +155,7 @@ impl Daemon {
         }
         if !names::is_valid(name) {
             return Err(Refusal::bad(format!(
-                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+                "Error when allocating new name: Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
             )));
         }
         let _alive = container.lifecycle.lock().await;

@@ -1,5 +1,4 @@
-//! Taking over what an earlier engine left: containers that ran on, containers that ended meanwhile, and
-//! the waste of interrupted work.
+//! Taking over what an earlier engine left: containers that ran on, and containers that ended meanwhile.
 
 use std::sync::Arc;
 
@@ -14,10 +13,11 @@ use super::error::chain;
 impl Daemon {
     pub(crate) async fn restore(self: &Arc<Self>) -> anyhow::Result<()> {
         self.read_containers()?;
-        self.sweep_waste();
+        self.sweep().await;
         for container in self.containers.all() {
             self.take_over(&container).await;
         }
+        self.sweep_unused().await;
         for container in self.containers.all() {
             self.start_again(&container).await;
         }
@@ -43,15 +43,6 @@ impl Daemon {
             }
         }
         Ok(())
-    }
-
-    /// Writable layers and shims of containers that are no more.
-    fn sweep_waste(self: &Arc<Self>) {
-        for id in self.store.writables() {
-            if self.containers.find(&id).is_err() {
-                self.store.remove_writable(&id);
-            }
-        }
     }
 
     async fn take_over(self: &Arc<Self>, container: &Arc<Container>) {
@@ -83,8 +74,10 @@ impl Daemon {
             let mut record = container.record();
             record.state.running = true;
             record.state.restarting = false;
+            let known = record.state.pid == program.pid() && record.state.started_at != 0;
             record.state.pid = program.pid();
-            if let Some(started) = self.runtime.started(&container.id) {
+            // The end of a start may have been lost; else the time that was told stays.
+            if let Some(started) = self.runtime.started(&container.id).filter(|_| !known) {
                 record.state.started_at = started.started_at;
             }
         }

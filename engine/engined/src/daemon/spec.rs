@@ -149,7 +149,9 @@ impl Daemon {
             ..Mount::default()
         };
         if out.kind == MountKind::Tmpfs {
-            (out.noexec, out.nosuid, out.nodev) = (mount.hidden, true, true);
+            let has = |word: &str| mount.flags.iter().any(|f| f == word);
+            (out.noexec, out.nosuid, out.nodev) = (!has("exec"), !has("suid"), !has("dev"));
+            out.readonly |= has("ro");
         }
         if mount.kind == "volume" {
             self.back_volume(mount, &mut out)?;
@@ -305,7 +307,9 @@ fn sysctls(host: &HostConfig, namespaces: &Namespaces) -> Result<std::collection
             () => false,
         };
         if !own {
-            return Err(Refusal::bad(format!("sysctl \"{key}\" is not in a separate kernel namespace")));
+            return Err(Refusal::internal(format!(
+                "failed to create shim task: OCI runtime create failed: runc create failed: sysctl \"{key}\" is not in a separate kernel namespace: unknown"
+            )));
         }
     }
     Ok(all)

@@ -219,8 +219,12 @@ impl Daemon {
         tokio::spawn(async move {
             let cancelled = tokio::time::timeout(pause, container.no_restart.notified()).await.is_ok();
             let _alive = container.lifecycle.lock().await;
-            let due = container.record().state.restarting && !container.record().stopped_by_user;
-            if cancelled || !due {
+            if container.record().stopped_by_user {
+                // Stopped in the very moment in which this try was planned.
+                daemon.call_off_restart(&container);
+                return;
+            }
+            if cancelled || !container.record().state.restarting {
                 return;
             }
             if let Err(error) = daemon.start_locked(&container).await {

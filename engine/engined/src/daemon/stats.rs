@@ -166,8 +166,9 @@ fn run_ps(args: &str, pids: &[i32]) -> Result<Value> {
     let output = std::process::Command::new("ps").args(&words).output();
     let output = output.map_err(|_| Refusal::bad("this host has no ps: use -ef or aux"))?;
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Refusal::internal(format!("ps: {text}")));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let first = text.trim().lines().next().unwrap_or_default();
+        return Err(Refusal::internal(format!("ps: {first}")));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();

@@ -71,6 +71,8 @@ impl Daemon {
         let wrong = |text: String| Refusal::bad(text);
         let failed =
             |text: String| Refusal::internal(format!("Cannot update container {}: {text}", container.id));
+        let too_large =
+            |text: &str| Refusal::conflict(format!("Cannot update container {}: {text}", container.id));
         let (mut host, removing) = {
             let record = container.record();
             (record.host.clone(), record.state.removing || record.state.dead)
@@ -83,7 +85,9 @@ impl Daemon {
             && host.memory_swap > 0
             && update.memory > host.memory_swap
         {
-            return Err(failed("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time".into()));
+            return Err(too_large(
+                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+            ));
         }
         if host.auto_remove && !matches!(update.restart_policy.name.as_str(), "" | "no") {
             return Err(failed(
@@ -120,12 +124,22 @@ impl Daemon {
     ) -> Result<ImageId> {
         let program = container.program().filter(|_| commit.pause && !container.record().state.paused);
         if let Some(program) = &program {
-            program.pause().await?;
+            // One that ends meanwhile holds still by itself.
+            if let Err(error) = program.pause().await
+                && program.is_running()
+            {
+                return Err(error.into());
+            }
         }
         let (daemon, own) = (self.clone(), container.clone());
         let done = tokio::task::spawn_blocking(move || daemon.commit_blocking(&own, commit)).await;
         if let Some(program) = &program {
-            program.unpause().await?;
+            // It may have ended under the pause, by a kill.
+            if let Err(error) = program.unpause().await
+                && program.is_running()
+            {
+                return Err(error.into());
+            }
         }
         done.map_err(|e| Refusal::internal(format!("the commit failed: {e}")))?
     }
@@ -169,6 +183,8 @@ impl Daemon {
         let shown = commit.reference.as_ref().map(ToString::to_string).unwrap_or_default();
         if let Some(reference) = &commit.reference {
             self.store.tag(&image.id, reference)?;
+            let name = super::events::attributes([("name", shown.as_str())]);
+            self.events.tell("image", "tag", image.id.to_string(), name);
         }
         let text = image.id.to_string();
         self.tell_container_with(

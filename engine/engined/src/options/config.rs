@@ -80,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) ipc_mode: String,
     pub(crate) cgroupns_mode: Option<String>,
     pub(crate) oom_score_adjust: Option<i64>,
+    /// Where figures for Prometheus are served, besides the API.
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     /// What was accepted without effect, for the log.
     pub(crate) notes: Vec<String>,
 }
@@ -141,6 +143,7 @@ impl Config {
             ipc_mode: get.one_of("default-ipc-mode", &["private", "shareable"])?.unwrap_or("private".into()),
             cgroupns_mode: get.one_of("default-cgroupns-mode", &["host", "private"])?,
             oom_score_adjust: settings.get("oom-score-adjust").and_then(Value::as_i64),
+            metrics: read_metrics(&get)?,
             notes: Vec::new(),
         })
     }
@@ -238,6 +241,15 @@ fn read_tls(get: &Getter<'_>, hosts: &[Host]) -> Result<Option<Tls>, String> {
         key: file("tlskey", "key.pem"),
         client_ca: verify.then(|| file("tlscacert", "ca.pem")),
     }))
+}
+
+fn read_metrics(get: &Getter<'_>) -> Result<Option<std::net::SocketAddr>, String> {
+    let Some(text) = get.text("metrics-addr").filter(|t| !t.is_empty()) else { return Ok(None) };
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.clone() };
+    let parsed = full.parse().map(Some);
+    parsed.map_err(|_| {
+        format!("invalid metrics-addr {text:?}: write an IP address and a port, as 127.0.0.1:9323")
+    })
 }
 
 fn check_drivers(get: &Getter<'_>) -> Result<(), String> {

@@ -190,10 +190,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         opt("max-download-attempts", "max-download-attempts", Number, "Tries for each layer"),
         Idle("a broken download is tried again as its registry allows"),
     ),
-    is(
-        opt("metrics-addr", "metrics-addr", Text, "Serve Prometheus metrics on this address"),
-        Refused("metrics are not served yet: read GET /info and GET /containers/ID/stats"),
-    ),
+    opt("metrics-addr", "metrics-addr", Text, "Serve Prometheus metrics on this address, as 127.0.0.1:9323"),
     opt("mtu", "mtu", Number, "MTU of containers' networks [default: 1500]"),
     is(
         opt(
