@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use base64::Engine as _;
 use serde_json::Value;
 
 /// The engine's socket.
@@ -17,6 +18,8 @@ pub(crate) struct Client {
 /// What was answered, with the body still to be read.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The header X-Docker-Container-Path-Stat.
+    path_stat: String,
     body: Framing,
     pub(crate) stream: BufReader<UnixStream>,
 }
@@ -34,6 +37,12 @@ pub(crate) enum Failure {
     NoEngine(String),
     #[error("Error response from daemon: {0}")]
     Refused(String),
+    /// With the exit code the stock client would end with.
+    #[error("{text}")]
+    Ended { text: String, code: u8 },
+    /// Of a HEAD, whose refusal has no words.
+    #[error("it does not exist")]
+    Missing,
     #[error("{0}")]
     Usage(String),
     #[error("the connection to the engine broke: {0}")]
@@ -86,6 +95,9 @@ impl Client {
             send_chunks(&mut out, source)?;
         }
         let answer = read_head(BufReader::new(stream))?;
+        if method == "HEAD" && answer.status == 404 {
+            return Err(Failure::Missing);
+        }
         if answer.status >= 400 {
             let value: Value = serde_json::from_slice(&answer.bytes()?).unwrap_or_default();
             return Err(Failure::Refused(
@@ -123,12 +135,15 @@ fn send_chunks(out: &mut UnixStream, source: &mut dyn Read) -> io::Result<()> {
     }
 }
 
+const STAT_HEADER: &str = "x-docker-container-path-stat:";
+
 fn read_head(mut stream: BufReader<UnixStream>) -> io::Result<Answer> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
     let status = line.split_whitespace().nth(1).and_then(|s| s.parse().ok());
     let status = status.ok_or_else(|| io::Error::other("the engine answered no HTTP"))?;
     let mut body = Framing::ToEnd;
+    let mut path_stat = String::new();
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line)? == 0 || line.trim().is_empty() {
@@ -139,12 +154,30 @@ fn read_head(mut stream: BufReader<UnixStream>) -> io::Result<Answer> {
             body = Framing::Sized(length.trim().parse().unwrap_or(0));
         } else if lower.starts_with("transfer-encoding:") {
             body = Framing::Chunked;
+        } else if lower.starts_with(STAT_HEADER) {
+            path_stat = line[STAT_HEADER.len()..].trim().to_owned();
         }
     }
-    Ok(Answer { status, body, stream })
+    Ok(Answer { status, path_stat, body, stream })
 }
 
 impl Answer {
+    /// What a HEAD or GET of an archive says of the path.
+    pub(crate) fn path_stat(&self) -> io::Result<Value> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(&self.path_stat);
+        let bytes = bytes.map_err(|_| io::Error::other("the engine told nothing of the path"))?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// The body for code that pulls.
+    pub(crate) fn into_reader(self) -> BodyReader {
+        let left = match self.body {
+            Framing::Sized(left) => left,
+            Framing::Chunked | Framing::ToEnd => 0,
+        };
+        BodyReader { answer: self, left, ended: false }
+    }
+
     pub(crate) fn bytes(mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         self.each(&mut |piece| {
@@ -171,6 +204,47 @@ impl Answer {
                 }
             },
         }
+    }
+}
+
+/// A body as a stream. A chunked one that is cut off is an error, not an end.
+pub(crate) struct BodyReader {
+    answer: Answer,
+    /// Of the sized body, or of the current chunk.
+    left: u64,
+    ended: bool,
+}
+
+impl BodyReader {
+    fn next_chunk(&mut self) -> io::Result<()> {
+        let mut line = String::new();
+        self.answer.stream.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            // The end of the chunk before.
+            line.clear();
+            self.answer.stream.read_line(&mut line)?;
+        }
+        self.left = u64::from_str_radix(line.trim(), 16)
+            .map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "the engine broke the stream off"))?;
+        self.ended = self.left == 0;
+        Ok(())
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Framing::ToEnd = self.answer.body {
+            return self.answer.stream.read(buffer);
+        }
+        if let Framing::Chunked = self.answer.body
+            && self.left == 0
+            && !self.ended
+        {
+            self.next_chunk()?;
+        }
+        let read = (&mut self.answer.stream).take(self.left).read(buffer)?;
+        self.left -= read as u64;
+        Ok(read)
     }
 }
 

@@ -4,6 +4,9 @@
 //! what the stock client prints. It does what units and admins need on a host; it knows no contexts, no TLS,
 //! no plugins.
 
+mod build;
+mod context;
+mod cp;
 mod http;
 mod run;
 mod show;
@@ -104,6 +107,8 @@ pub fn command() -> Command {
                     .help("Read from tar archive file, instead of STDIN"),
             ),
         )
+        .subcommand(build::command())
+        .subcommand(cp::command())
         .subcommand(Command::new("version").about("Show the version of client and engine"))
         .subcommand(Command::new("info").about("Display what the engine says of itself"))
 }
@@ -122,6 +127,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     match Client::from_env().and_then(|client| dispatch(&client, verb, options)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
+            if let Failure::Ended { text, code } = &failure
+                && verb == "build"
+            {
+                eprintln!("{text}");
+                return ExitCode::from(*code);
+            }
             let runs = matches!(verb, "run" | "create");
             eprintln!("{}{failure}", if runs { "docker: " } else { "" });
             ExitCode::from(if runs { run::exit_code(&failure.to_string()) } else { 1 })
@@ -145,6 +156,8 @@ fn dispatch(client: &Client, verb: &str, options: &ArgMatches) -> Result<u8, Fai
         "logs" => streams::logs(client, options)?,
         "pull" => streams::pull(client, options.get_one::<String>("name").expect("required"))?,
         "load" => streams::load(client, options.get_one::<String>("input").map(String::as_str))?,
+        "build" => build::build(client, options)?,
+        "cp" => cp::cp(client, options)?,
         "wait" => {
             return each(options, |name| {
                 let done = client.json("POST", &format!("/containers/{}/wait", escape(name)), Body::None)?;

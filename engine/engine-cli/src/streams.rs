@@ -49,7 +49,7 @@ pub(crate) fn logs(client: &Client, options: &ArgMatches) -> Result<(), Failure>
 }
 
 /// Prints a stream of JSON messages as lines.
-fn progress(mut answer: Answer) -> Result<(), Failure> {
+pub(crate) fn progress(mut answer: Answer) -> Result<(), Failure> {
     let mut rest = Vec::new();
     let mut failed = None;
     answer.each(&mut |piece| {
@@ -58,7 +58,8 @@ fn progress(mut answer: Answer) -> Result<(), Failure> {
             let line: Vec<u8> = rest.drain(..=end).collect();
             let message: Value = serde_json::from_slice(&line).unwrap_or_default();
             if let Some(error) = message["error"].as_str() {
-                failed = Some(error.to_owned());
+                let code = message["errorDetail"]["code"].as_u64().and_then(|c| u8::try_from(c).ok());
+                failed = Some((error.to_owned(), code.filter(|c| *c != 0).unwrap_or(1)));
             } else if let Some(text) = message["stream"].as_str() {
                 print(text.as_bytes())?;
             } else if let Some(status) =
@@ -71,7 +72,7 @@ fn progress(mut answer: Answer) -> Result<(), Failure> {
         Ok(())
     })?;
     match failed {
-        Some(text) => Err(Failure::Usage(text)),
+        Some((text, code)) => Err(Failure::Ended { text, code }),
         None => Ok(()),
     }
 }
