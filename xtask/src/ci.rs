@@ -58,5 +58,7 @@ fn nextest(selection: &[&str], filter: &[String]) -> Result<()> {
     let mut command = cargo::cargo(["nextest", "run", "--no-fail-fast", "--status-level", "slow"]);
     command.args(selection).args(filter).arg("--no-tests=pass");
     command.env("PATH", setup::path_with_elders()).env("RMACHINE_BIN", image::rmachine());
+    // Everything was set up: a test that cannot run is a failure.
+    command.env("TESTS_MUST_RUN", "1");
     cargo::run(&mut command)
 }

@@ -1,4 +1,6 @@
 //! An engine in a network and mount namespace of its own, with its own folders; it leaves nothing behind.
+//!
+//! A process that only sleeps holds the namespaces, so that an engine that was killed can be started again.
 
 use std::fs;
 use std::io;
@@ -7,15 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Why a test cannot run here.
+/// Why a test with docker's client 28 cannot run here.
 pub(crate) fn missing() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root".into());
-    }
-    for program in ["docker", "busybox", "unshare", "tar", "ip", "mount"] {
-        if find(program).is_none() {
-            return Some(format!("no {program} in PATH"));
-        }
+    if let Err(reason) = needs(&["docker", "busybox"]) {
+        return Some(reason);
     }
     let version = Command::new("docker").arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&version.stdout).into_owned();
@@ -25,7 +22,26 @@ pub(crate) fn missing() -> Option<String> {
     None
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// What an engine under test needs, and these programs.
+pub(crate) fn needs(programs: &[&str]) -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("not root".into());
+    }
+    let missing = |program: &&&str| find(program).is_none();
+    match ["docker", "unshare", "tar", "ip", "mount"].iter().chain(programs).find(missing) {
+        Some(program) => Err(format!("no {program} in PATH")),
+        None => Ok(()),
+    }
+}
+
+/// Says that a test does not run. Where everything was set up for the tests, that is a failure.
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("TESTS_MUST_RUN").is_none(), "this test must run here, but: {reason}");
+    println!("skipped: {reason}");
+}
+
+/// A program in PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.exists())
 }
@@ -33,6 +49,9 @@ fn find(program: &str) -> Option<PathBuf> {
 /// A running engine.
 pub(crate) struct Engine {
     pub(crate) dir: tempfile::TempDir,
+    program: PathBuf,
+    /// Holds the namespaces.
+    holder: Child,
     child: Child,
 }
 
@@ -43,27 +62,67 @@ impl Engine {
         let at = |name: &str| dir.path().join(name);
         fs::write(at("daemon.json"), "{}")?;
         fs::create_dir(at("exec"))?;
-        let log = fs::File::create(at("log"))?;
-        let path = format!(
-            "{}:/usr/sbin:/sbin:{}",
-            program.parent().unwrap_or(Path::new("/")).display(),
-            path_with_elders(program)
-        );
-        let script = "ip link set lo up && mount -t tmpfs exec \"$1/exec\" && cd / && exec \"$2\" --data-root \"$1/root\" \
-            --exec-root \"$1/exec\" -p \"$1/pid\" -H \"unix://$1/sock\" --config-file \"$1/daemon.json\" --bip 172.30.0.1/16";
-        let child = Command::new("unshare")
+        let script = "ip link set lo up && mount -t tmpfs exec \"$1/exec\" && touch \"$1/held\" && exec sleep infinity";
+        let holder = Command::new("unshare")
             .args(["-n", "-m", "--propagation", "private", "sh", "-c", script, "sh"])
             .arg(dir.path())
-            .arg(program)
-            .env("PATH", path)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
             .spawn()?;
-        let mut engine = Engine { dir, child };
+        let held = wait_for(|| Ok(at("held").exists()));
+        let child = held.and_then(|()| launch(&holder, dir.path(), program));
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                end(holder);
+                return Err(error);
+            }
+        };
+        let mut engine = Engine { dir, program: program.to_owned(), holder, child };
         engine.wait_ready()?;
         Ok(engine)
+    }
+
+    /// Ends the engine as a power cut would, its containers excepted.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the engine is ours");
+        self.child.wait().expect("a killed process ends");
+    }
+
+    /// Starts it again after [`Engine::kill`].
+    pub(crate) fn start_again(&mut self) -> io::Result<()> {
+        self.child = launch(&self.holder, self.dir.path(), &self.program)?;
+        self.wait_ready()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its network namespace.
+    pub(crate) fn net(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.holder.id()).into()
+    }
+
+    /// The parent of its containers' cgroups.
+    pub(crate) fn cgroup(&self) -> String {
+        cgroup_of(self.dir.path())
+    }
+
+    /// A program in the engine's network, whose docker talks to the engine. It may take two minutes.
+    pub(crate) fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["120", "nsenter", &format!("--net=/proc/{}/ns/net", self.holder.id())]).arg(program);
+        self.point_at_engine(&mut command);
+        command
+    }
+
+    fn point_at_engine(&self, command: &mut Command) {
+        command
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("DOCKER_API_VERSION", "1.41")
+            .env("DOCKER_BUILDKIT", "0")
+            .env("HOME", self.dir.path())
+            .stdin(Stdio::null());
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -90,15 +149,18 @@ impl Engine {
 
     /// Runs a line of shell whose `docker` talks to this engine.
     pub(crate) fn shell(&self, line: &str) -> Output {
-        Command::new("timeout")
-            .args(["60", "sh", "-c", line])
-            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
-            .env("DOCKER_API_VERSION", "1.41")
-            .env("DOCKER_BUILDKIT", "0")
-            .env("HOME", self.dir.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("timeout and sh are there")
+        let mut command = Command::new("timeout");
+        command.args(["60", "sh", "-c", line]);
+        self.point_at_engine(&mut command);
+        command.output().expect("timeout and sh are there")
+    }
+
+    /// The same, which must go well; what it printed, without the line end.
+    pub(crate) fn must(&self, line: &str) -> String {
+        let done = self.shell(line);
+        let [out, err] = [done.stdout, done.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
+        assert!(done.status.success(), "{line}: {err}{out}\n--- engine\n{}", self.log());
+        out.trim_end().to_owned()
     }
 
     /// Imports busybox:latest.
@@ -131,6 +193,57 @@ impl Engine {
     }
 }
 
+fn cgroup_of(dir: &Path) -> String {
+    format!("rmtest-{}", dir.file_name().unwrap_or_default().to_string_lossy().trim_matches('.'))
+}
+
+/// Runs the program in the namespaces that `holder` holds.
+fn launch(holder: &Child, dir: &Path, program: &Path) -> io::Result<Child> {
+    let path = format!(
+        "{}:/usr/sbin:/sbin:{}",
+        program.parent().unwrap_or(Path::new("/")).display(),
+        path_with_elders(program)
+    );
+    let log = fs::File::options().create(true).append(true).open(dir.join("log"))?;
+    let at = |name: &str| dir.join(name);
+    Command::new("nsenter")
+        .args(["-t", &holder.id().to_string(), "-n", "-m", "--"])
+        .arg(program)
+        .arg("--data-root")
+        .arg(at("root"))
+        .arg("--exec-root")
+        .arg(at("exec"))
+        .arg("-p")
+        .arg(at("pid"))
+        .args(["-H", &format!("unix://{}", at("sock").display())])
+        .arg("--config-file")
+        .arg(at("daemon.json"))
+        .args(["--bip", "172.30.0.1/16", "--cgroup-parent", &cgroup_of(dir)])
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+}
+
+fn wait_for(mut done: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end {
+        if done()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(io::Error::other("not ready within 30 s"))
+}
+
+fn end(mut child: Child) {
+    // It may have ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// dockerd finds its containerd in the bin beside its sbin.
 fn path_with_elders(program: &Path) -> String {
     let beside = program.parent().and_then(Path::parent).map(|p| p.join("bin")).unwrap_or_default();
@@ -141,6 +254,15 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // Everything that still runs is ours.
         self.shell("docker ps -aq | xargs -r docker rm -f");
+        self.end_program();
+        // The namespaces go with their last process.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl Engine {
+    fn end_program(&mut self) {
         let group = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits"));
         // The group is the one that start() made; it may have ended by itself.
         let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);

@@ -82,8 +82,7 @@ fn run_all(program: &Path) -> (Vec<Step>, Vec<(String, String)>) {
 #[test]
 fn ours_answers_as_dockerd_does() {
     if let Some(reason) = engine::missing() {
-        println!("skipped: {reason}");
-        return;
+        return println!("skipped: {reason}");
     }
     if let Some(dockerd) = std::env::var_os("GOLDEN_RECORD") {
         let (_, outcomes) = run_all(Path::new(&dockerd));

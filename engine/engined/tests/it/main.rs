@@ -2,6 +2,8 @@
 //!
 //! Needs root, namespaces, busybox and docker's client; without one of them a test says so and passes.
 
+mod clients;
 mod engine;
 mod golden;
+mod killed;
 mod normal;
