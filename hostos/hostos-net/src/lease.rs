@@ -25,14 +25,35 @@ pub struct Lease {
     pub hostname: Option<String>,
     /// Time servers.
     pub ntp: Vec<Ipv4Addr>,
+    /// Largest packet of the network.
+    #[serde(default)]
+    pub mtu: Option<u16>,
     /// Who granted it.
     pub server: Ipv4Addr,
+    /// When, in seconds since 1970 by the machine's clock.
+    #[serde(default)]
+    pub granted: u64,
     /// For how long, from the moment it was granted.
     pub duration: Duration,
     /// Ask again after this long.
     pub renew_after: Duration,
     /// Ask anyone after this long.
     pub rebind_after: Duration,
+}
+
+impl Lease {
+    /// Whether it still holds at `now`, in seconds since 1970. A clock that went back since makes no
+    /// lease longer than it is, so that is no reason to give the address up.
+    #[must_use]
+    pub fn holds_at(&self, now: u64) -> bool {
+        now.saturating_sub(self.granted) < self.duration.as_secs()
+    }
+
+    /// How old it is at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn age_at(&self, now: u64) -> Duration {
+        Duration::from_secs(now.saturating_sub(self.granted))
+    }
 }
 
 /// Keeps the last lease of each link in one directory, as `LINK.json`.
@@ -61,7 +82,8 @@ impl LeaseStore {
         let mut file = fs::File::create(&fresh)?;
         file.write_all(&serde_json::to_vec(lease)?)?;
         file.sync_all()?;
-        fs::rename(fresh, self.path(name))
+        fs::rename(fresh, self.path(name))?;
+        fs::File::open(&self.dir)?.sync_all()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,18 +1,18 @@
 //! Links, addresses and routes through rtnetlink.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec};
 use tokio::task::JoinHandle;
 
-use crate::Lease;
+use crate::file::StaticAddress;
 
 /// Why the network is not as wished.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum NetworkError {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Number of the interface.
     pub index: u32,
@@ -48,7 +48,7 @@ pub struct Link {
 /// A connection to the kernel's network.
 #[derive(Debug)]
 pub struct Links {
-    handle: Handle,
+    pub(crate) handle: Handle,
     connection: JoinHandle<()>,
 }
 
@@ -100,6 +100,42 @@ impl Links {
         self.handle.link().set(message).execute().await.map_err(failed)
     }
 
+    /// Gives an interface another hardware address or packet size. It is down while the first changes.
+    pub async fn reshape(
+        &self,
+        link: &Link,
+        mac: Option<&[u8]>,
+        mtu: Option<u32>,
+    ) -> Result<(), NetworkError> {
+        let failed = |source| NetworkError::Request { what: format!("change {}", link.name), source };
+        if let Some(mac) = mac.filter(|mac| *mac != link.mac) {
+            let message = LinkUnspec::new_with_index(link.index).down().address(mac.to_vec()).build();
+            self.handle.link().set(message).execute().await.map_err(failed)?;
+        }
+        if let Some(mtu) = mtu {
+            let message = LinkUnspec::new_with_index(link.index).mtu(mtu).build();
+            self.handle.link().set(message).execute().await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// An IPv6 address of `link` that reaches beyond it and is not still being probed.
+    pub async fn global_ipv6(&self, link: &Link) -> Result<Option<(Ipv6Addr, u8)>, NetworkError> {
+        let failed =
+            |source| NetworkError::Request { what: format!("list the addresses of {}", link.name), source };
+        let request = self.handle.address().get().set_link_index_filter(link.index).execute();
+        let messages: Vec<_> = request.try_collect().await.map_err(failed)?;
+        Ok(messages.iter().find_map(|message| {
+            let usable = !message.header.flags.contains(AddressHeaderFlags::Tentative);
+            message.attributes.iter().filter(|_| usable).find_map(|attribute| match attribute {
+                AddressAttribute::Address(IpAddr::V6(address)) if global(IpAddr::V6(*address)) => {
+                    Some((*address, message.header.prefix_len))
+                }
+                _ => None,
+            })
+        }))
+    }
+
     /// Gives `link` an address.
     pub async fn add_address(&self, link: &Link, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
         let failed = |source| NetworkError::Request {
@@ -109,40 +145,51 @@ impl Links {
         self.handle.address().add(link.index, address, prefix).replace().execute().await.map_err(failed)
     }
 
-    /// Takes every IPv4 address but `keep` from `link`.
-    pub async fn remove_other_ipv4(&self, link: &Link, keep: Ipv4Addr) -> Result<(), NetworkError> {
+    /// Gives `link` an address that a file declares.
+    pub async fn add_static_address(&self, link: &Link, wanted: &StaticAddress) -> Result<(), NetworkError> {
+        let prefix = wanted.prefix;
+        let mut request = self.handle.address().add(link.index, prefix.address, prefix.bits).replace();
+        if let Some(peer) = wanted.peer {
+            let attributes = &mut request.message_mut().attributes;
+            attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Address(_)));
+            attributes.push(AddressAttribute::Address(peer));
+            attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+        }
+        if let Some(broadcast) = wanted.broadcast {
+            let attributes = &mut request.message_mut().attributes;
+            attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+            attributes.push(AddressAttribute::Broadcast(broadcast));
+        }
+        let failed = |source| NetworkError::Request {
+            what: format!("give {} the address {}/{}", link.name, prefix.address, prefix.bits),
+            source,
+        };
+        request.execute().await.map_err(failed)
+    }
+
+    /// Takes every IPv4 address but those in `keep` from `link`.
+    pub async fn remove_other_ipv4(&self, link: &Link, keep: &[Ipv4Addr]) -> Result<(), NetworkError> {
         let failed =
             |source| NetworkError::Request { what: format!("list the addresses of {}", link.name), source };
         let request = self.handle.address().get().set_link_index_filter(link.index).execute();
         let messages: Vec<_> = request.try_collect().await.map_err(failed)?;
         for message in messages.into_iter().filter(|message| message.header.family == AddressFamily::Inet) {
-            if message.attributes.contains(&AddressAttribute::Address(IpAddr::V4(keep))) {
+            let kept = message.attributes.iter().any(|attribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(address)) => keep.contains(address),
+                _ => false,
+            });
+            if kept {
                 continue;
             }
             let what = format!("take an old address from {}", link.name);
-            let gone = self.handle.address().del(message).execute().await;
-            gone.map_err(|source| NetworkError::Request { what, source })?;
+            match self.handle.address().del(message).execute().await {
+                // Secondary addresses go with the first one of their network.
+                Err(rtnetlink::Error::NetlinkError(error))
+                    if error.raw_code() == -(nix::errno::Errno::EADDRNOTAVAIL as i32) => {}
+                other => other.map_err(|source| NetworkError::Request { what, source })?,
+            }
         }
         Ok(())
-    }
-
-    /// Sends everything that is not local through `router`. `metric` tells links apart: lower wins.
-    pub async fn add_default_route(
-        &self,
-        link: &Link,
-        router: Ipv4Addr,
-        metric: u32,
-    ) -> Result<(), NetworkError> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(router)
-            .output_interface(link.index)
-            .priority(metric)
-            .build();
-        let failed = |source| NetworkError::Request {
-            what: format!("route through {router} on {}", link.name),
-            source,
-        };
-        self.handle.route().add(route).replace().execute().await.map_err(failed)
     }
 
     /// Addresses of the machine but those of loopback and link-local ones, in the kernel's order.
@@ -157,18 +204,6 @@ impl Links {
                 },
             );
         Ok(all.filter(|address| global(*address)).collect())
-    }
-
-    /// Makes `link` what `lease` says, and tells the gateway about it with one packet, so that whoever
-    /// waits behind it need not ask for the machine's hardware address first.
-    pub async fn apply(&self, link: &Link, lease: &Lease) -> Result<(), NetworkError> {
-        self.add_address(link, IpAddr::V4(lease.address), lease.prefix).await?;
-        self.remove_other_ipv4(link, lease.address).await?;
-        if let Some(router) = lease.router {
-            self.add_default_route(link, router, 100 + link.index).await?;
-            greet(lease.address, router);
-        }
-        Ok(())
     }
 
     /// Waits until `link` runs, at most `limit`. False if it does not.
@@ -190,12 +225,5 @@ fn global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
-    }
-}
-
-/// One packet to the discard port: nobody listens, the neighbours' tables are what counts.
-fn greet(from: Ipv4Addr, router: Ipv4Addr) {
-    if let Ok(socket) = UdpSocket::bind(SocketAddr::from((from, 0))) {
-        let _ = socket.send_to(&[0], SocketAddr::from((router, 9)));
     }
 }

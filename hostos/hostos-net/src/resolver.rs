@@ -8,13 +8,13 @@ use std::path::Path;
 
 /// The text of a `resolv.conf`.
 #[must_use]
-pub fn text(servers: &[IpAddr], search: Option<&str>) -> String {
+pub fn text(servers: &[IpAddr], search: &[String]) -> String {
     let mut text = String::new();
     for server in servers {
         let _ = writeln!(text, "nameserver {server}");
     }
-    if let Some(domain) = search {
-        let _ = writeln!(text, "search {domain}");
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
     }
     text
 }
@@ -33,6 +33,9 @@ mod tests {
     #[test]
     fn servers_come_one_a_line() {
         let servers = ["10.0.2.3".parse().unwrap(), "fec0::3".parse().unwrap()];
-        assert_eq!(text(&servers, Some("lan")), "nameserver 10.0.2.3\nnameserver fec0::3\nsearch lan\n");
+        assert_eq!(
+            text(&servers, &["lan".to_owned(), "example.com".to_owned()]),
+            "nameserver 10.0.2.3\nnameserver fec0::3\nsearch lan example.com\n"
+        );
     }
 }

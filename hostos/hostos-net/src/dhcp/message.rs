@@ -15,6 +15,7 @@ const OPTION_ROUTER: u8 = 3;
 const OPTION_DNS: u8 = 6;
 const OPTION_HOSTNAME: u8 = 12;
 const OPTION_DOMAIN: u8 = 15;
+const OPTION_MTU: u8 = 26;
 const OPTION_NTP: u8 = 42;
 const OPTION_ADDRESS: u8 = 50;
 const OPTION_DURATION: u8 = 51;
@@ -70,6 +71,7 @@ pub struct Request {
     current: Ipv4Addr,
     wanted: Option<Ipv4Addr>,
     server: Option<Ipv4Addr>,
+    name: Option<String>,
 }
 
 impl Request {
@@ -106,7 +108,16 @@ impl Request {
             current: Ipv4Addr::UNSPECIFIED,
             wanted: None,
             server: None,
+            name: None,
         }
+    }
+
+    /// Tells the server what the machine is called.
+    #[must_use]
+    pub fn named(mut self, name: Option<&str>) -> Self {
+        // Longer ones would not fit an option.
+        self.name = name.filter(|name| (1..=255).contains(&name.len())).map(ToOwned::to_owned);
+        self
     }
 
     /// Where to send it: to the server while renewing, else to everyone.
@@ -155,12 +166,16 @@ impl Request {
         if let Some(server) = self.server.filter(|_| !self.renewing()) {
             put(&mut packet, OPTION_SERVER, &server.octets());
         }
+        if let Some(name) = &self.name {
+            put(&mut packet, OPTION_HOSTNAME, name.as_bytes());
+        }
         let wanted = [
             OPTION_MASK,
             OPTION_ROUTER,
             OPTION_DNS,
             OPTION_HOSTNAME,
             OPTION_DOMAIN,
+            OPTION_MTU,
             OPTION_NTP,
             OPTION_DURATION,
             OPTION_RENEW,
@@ -230,7 +245,9 @@ impl Message {
             domain: self.text(OPTION_DOMAIN),
             hostname: self.text(OPTION_HOSTNAME),
             ntp: self.addresses(OPTION_NTP),
+            mtu: self.option(OPTION_MTU).and_then(|bytes| Some(u16::from_be_bytes(bytes.try_into().ok()?))),
             server: self.server?,
+            granted: 0,
             duration,
             renew_after: self.seconds(OPTION_RENEW).unwrap_or(duration / 2).min(duration),
             rebind_after: self.seconds(OPTION_REBIND).unwrap_or(duration / 8 * 7).min(duration),

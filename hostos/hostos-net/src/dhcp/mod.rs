@@ -38,24 +38,30 @@ pub enum DhcpError {
     },
 }
 
-/// A lease for `link` within `limit`, the address of `known` if the server agrees.
-pub async fn acquire(link: &Link, known: Option<&Lease>, limit: Duration) -> Result<Lease, DhcpError> {
+/// A lease for `link` within `limit`, the address of `known` if the server agrees. The server is told
+/// that the machine is called `name`.
+pub async fn acquire(
+    link: &Link,
+    known: Option<&Lease>,
+    name: Option<&str>,
+    limit: Duration,
+) -> Result<Lease, DhcpError> {
     let end = Instant::now() + limit;
     let socket = open(link, Ipv4Addr::UNSPECIFIED)?;
     if let Some(lease) = known {
         let short = end.min(Instant::now() + Duration::from_secs(2));
-        let again = Request::reboot(&link.mac, lease.address);
+        let again = Request::reboot(&link.mac, lease.address).named(name);
         if let Some(Answer::Granted(lease)) = exchange(&socket, &again, short).await {
             return Ok(lease);
         }
     }
     let no_answer = || DhcpError::NoAnswer { link: link.name.clone(), limit };
     while Instant::now() < end {
-        let discover = Request::discover(&link.mac);
+        let discover = Request::discover(&link.mac).named(name);
         let Some(Answer::Offered { address, server }) = exchange(&socket, &discover, end).await else {
             break;
         };
-        let select = Request::select(&link.mac, discover.transaction, address, server);
+        let select = Request::select(&link.mac, discover.transaction, address, server).named(name);
         let short = end.min(Instant::now() + Duration::from_secs(4));
         if let Some(Answer::Granted(lease)) = exchange(&socket, &select, short).await {
             return Ok(lease);
@@ -64,18 +70,22 @@ pub async fn acquire(link: &Link, known: Option<&Lease>, limit: Duration) -> Res
     Err(no_answer())
 }
 
-/// Waits for the time to renew and renews, for as long as it takes.
+/// Waits for the time to renew and renews, for as long as it takes. `age` says how old the lease is
+/// already.
 ///
 /// Returns the new lease, which may be of another address; the caller applies it and calls again. A
 /// lease that runs out is kept in use: a network without an address helps nobody, and the server may
 /// only be away.
-pub async fn keep(link: &Link, lease: &Lease) -> Lease {
-    let granted = Instant::now();
-    sleep(lease.renew_after).await;
+pub async fn keep(link: &Link, lease: &Lease, age: Duration, name: Option<&str>) -> Lease {
+    let begun = Instant::now();
+    sleep(lease.renew_after.saturating_sub(age)).await;
     loop {
-        let now = granted.elapsed();
-        let result =
-            if now < lease.rebind_after { renew(link, lease).await } else { rebind(link, lease).await };
+        let now = age + begun.elapsed();
+        let result = if now < lease.rebind_after {
+            renew(link, lease, name).await
+        } else {
+            rebind(link, lease, name).await
+        };
         match result {
             Ok(fresh) => {
                 info!(link = link.name, address = %fresh.address, "lease renewed");
@@ -83,15 +93,15 @@ pub async fn keep(link: &Link, lease: &Lease) -> Lease {
             }
             Err(error) => warn!(link = link.name, %error, "lease not renewed yet"),
         }
-        let left = lease.duration.saturating_sub(granted.elapsed());
+        let left = lease.duration.saturating_sub(age + begun.elapsed());
         sleep((left / 4).clamp(Duration::from_secs(10), Duration::from_secs(600))).await;
     }
 }
 
 /// Asks the server that granted it.
-async fn renew(link: &Link, lease: &Lease) -> Result<Lease, DhcpError> {
+async fn renew(link: &Link, lease: &Lease, name: Option<&str>) -> Result<Lease, DhcpError> {
     let socket = open(link, lease.address)?;
-    let request = Request::renew(&link.mac, lease.address, lease.server);
+    let request = Request::renew(&link.mac, lease.address, lease.server).named(name);
     let limit = Duration::from_secs(10);
     match exchange(&socket, &request, Instant::now() + limit).await {
         Some(Answer::Granted(fresh)) => Ok(fresh),
@@ -100,8 +110,8 @@ async fn renew(link: &Link, lease: &Lease) -> Result<Lease, DhcpError> {
 }
 
 /// Asks anyone, from the beginning if need be.
-async fn rebind(link: &Link, lease: &Lease) -> Result<Lease, DhcpError> {
-    acquire(link, Some(lease), Duration::from_secs(20)).await
+async fn rebind(link: &Link, lease: &Lease, name: Option<&str>) -> Result<Lease, DhcpError> {
+    acquire(link, Some(lease), name, Duration::from_secs(20)).await
 }
 
 enum Answer {
@@ -144,10 +154,16 @@ fn answer(packet: &[u8], request: &Request) -> Option<Answer> {
         (Kind::Offer, Kind::Offer) => {
             Some(Answer::Offered { address: message.address, server: message.server? })
         }
-        (Kind::Ack, Kind::Ack) => Some(Answer::Granted(message.lease()?)),
+        (Kind::Ack, Kind::Ack) => Some(Answer::Granted(Lease { granted: now(), ..message.lease()? })),
         (Kind::Nak, Kind::Ack) => Some(Answer::Refused),
         _ => None,
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn open(link: &Link, address: Ipv4Addr) -> Result<Socket, DhcpError> {
