@@ -1,0 +1,5 @@
+//! `ip` as a program of its own, for tests and for trying it outside an image.
+
+fn main() -> std::process::ExitCode {
+    hostos_ip::run(std::env::args_os().collect())
+}
