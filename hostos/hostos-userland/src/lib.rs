@@ -1,13 +1,21 @@
 //! The small programs that units and people expect on a machine.
 //!
-//! coreutils, findutils, sed and grep come from uutils; here they only get their names. There is no
-//! awk, no editor and no package manager.
+//! coreutils, findutils, sed and grep come from uutils, awk from a crate of its own; here they only get
+//! their names. There is no editor, no pager, no jq and no package manager.
 
+mod archive;
 mod await_socket;
+mod awk;
+mod flock;
 mod foreign;
+mod identity;
 mod mounts;
-mod privileges;
+mod nologin;
+mod notices;
 mod processes;
+mod sudo;
+mod system;
+mod which;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -27,13 +35,28 @@ pub const FOREIGN: &[Program] = foreign::PROGRAMS;
 /// Programs of our own, sorted by name.
 pub const OWN: &[Program] = &[
     Program { name: "await-socket", run: await_socket::run },
+    Program { name: "awk", run: awk::run },
     Program { name: "dmesg", run: processes::dmesg },
+    Program { name: "flock", run: flock::run },
     Program { name: "free", run: processes::free },
+    Program { name: "gunzip", run: archive::gunzip },
+    Program { name: "gzip", run: archive::gzip },
+    Program { name: "hostnamectl", run: identity::hostnamectl },
+    Program { name: "killall", run: processes::killall },
+    Program { name: "logger", run: notices::logger },
     Program { name: "mount", run: mounts::mount },
-    Program { name: "nologin", run: privileges::nologin },
+    Program { name: "nologin", run: nologin::run },
+    Program { name: "pgrep", run: processes::pgrep },
+    Program { name: "pkill", run: processes::pkill },
     Program { name: "ps", run: processes::ps },
-    Program { name: "sudo", run: privileges::sudo },
+    Program { name: "sudo", run: sudo::run },
+    Program { name: "systemd-cat", run: notices::cat },
+    Program { name: "systemd-notify", run: notices::notify },
+    Program { name: "tar", run: archive::tar },
+    Program { name: "timedatectl", run: identity::timedatectl },
     Program { name: "umount", run: mounts::unmount },
+    Program { name: "which", run: which::run },
+    Program { name: "zcat", run: archive::zcat },
 ];
 
 /// Says what went wrong, as `program: problem`.
@@ -42,7 +65,24 @@ fn failed(program: &str, problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// A shell's code for how a process ended.
+fn exit_code(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
 fn misused(usage: &clap::Error) -> ExitCode {
     let _ = usage.print();
     ExitCode::from(if usage.use_stderr() { 2 } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_names_are_sorted_and_unique() {
+        assert!(OWN.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
 }

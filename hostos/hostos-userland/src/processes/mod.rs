@@ -1,47 +1,17 @@
-//! `ps`, `free` and `dmesg`: what runs, what memory is left, what the kernel said.
+//! What runs (`ps`, `pgrep`, `pkill`, `killall`), what memory is left (`free`), what the kernel said
+//! (`dmesg`).
+
+mod ps;
+mod signal;
+mod table;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// `ps`: every process, whatever flags are given.
-pub(crate) fn ps(_args: Vec<OsString>) -> ExitCode {
-    let mut pids: Vec<u32> = fs::read_dir("/proc")
-        .map(|entries| {
-            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-        })
-        .unwrap_or_default();
-    pids.sort_unstable();
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{:>7} {:>7} {:>5} {:>9} S COMMAND", "PID", "PPID", "UID", "RSS");
-    for pid in pids {
-        if let Some(line) = process(pid)
-            && writeln!(out, "{line}").is_err()
-        {
-            break;
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-fn process(pid: u32) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.split(':').next() == Some(name))?;
-        line.split(':').nth(1)?.split_whitespace().next().map(ToOwned::to_owned)
-    };
-    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let command = String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ");
-    let command = if command.is_empty() { format!("[{}]", field("Name")?) } else { command };
-    let rss = field("VmRSS").unwrap_or_else(|| "0".to_owned());
-    Some(format!(
-        "{pid:>7} {:>7} {:>5} {rss:>9} {} {command}",
-        field("PPid")?,
-        field("Uid")?,
-        field("State")?
-    ))
-}
+pub(crate) use ps::run as ps;
+pub(crate) use signal::{killall, pgrep, pkill};
 
 /// `free`: in KiB, or with `-m` in MiB.
 pub(crate) fn free(args: Vec<OsString>) -> ExitCode {
@@ -108,11 +78,5 @@ mod tests {
     #[test]
     fn a_record_of_the_kernel_becomes_a_line() {
         assert_eq!(line("6,339,5140900,-;NET: up\n SUBSYSTEM=x\n").unwrap(), "[    5.140900] NET: up");
-    }
-
-    #[test]
-    fn this_process_is_described() {
-        let line = process(std::process::id()).unwrap();
-        assert!(line.contains("hostos"), "{line}");
     }
 }
