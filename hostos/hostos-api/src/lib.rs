@@ -28,7 +28,8 @@ pub enum Stage {
     State,
     /// The network interface has an address.
     Network,
-    /// The Ignition config is fetched, validated and applied.
+    /// The Ignition config is fetched, validated and applied; before the network if nothing of it has to
+    /// be fetched.
     Ignition,
     /// The default target's units are queued.
     Units,
@@ -71,6 +72,14 @@ pub enum Report {
     Warning {
         /// One sentence.
         message: String,
+    },
+    /// The kernel must be started with other arguments than it was: the machine restarts now, and whoever
+    /// starts it gives it these. It asks once; nothing of its config is applied before.
+    Restart {
+        /// Words that the command line must have.
+        should_exist: Vec<String>,
+        /// Words that it must not have.
+        should_not_exist: Vec<String>,
     },
     /// The machine is going down in an orderly way.
     Stopping {

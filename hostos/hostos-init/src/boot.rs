@@ -1,26 +1,27 @@
 //! The way from a bare kernel to a machine that serves, step by step.
 
-use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use hostos_api::{Failure, Report, Stage};
+use hostos_net::{Network, NetworkUpError};
+use hostos_provision::ApplyError;
 use hostos_stage1::modules;
 use hostos_units::{Remote, ShutdownAction};
 use nix::sys::reboot::RebootMode;
 use tokio::sync::mpsc;
 use tokio::task;
 
-use crate::config::Outcome;
+use crate::config::{ConfigError, Outcome};
 use crate::failure::{self, failure, give_up};
-use crate::network::Network;
 use crate::report::Reporter;
 use crate::state::State;
 use crate::state_disk::StateDisk;
-use crate::{clock, config, early, kernel_log, network, power, ready, state, system, units};
+use crate::{
+    clock, config, early, identity, kernel_arguments, kernel_log, network, power, ready, state, system, units,
+};
 
 /// A daemon that is silent for so long will not answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(120);
@@ -34,6 +35,7 @@ pub(crate) fn boot(reporter: &Reporter) -> ExitCode {
     match run(reporter) {
         Ok(mode) => {
             reporter.flush(Duration::from_millis(200));
+            clock::remember();
             state::unmount();
             system::end(mode)
         }
@@ -59,31 +61,51 @@ fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
     units.run()
 }
 
-/// Everything up to the units: mounts, modules, state, network, config.
+/// Everything up to the units: mounts, modules, state, config, network.
 async fn prepare(reporter: &Reporter) -> Result<Network, Failure> {
     early::mount_all().map_err(|error| failure(Stage::Init, &error, ""))?;
     kernel_log::start();
     early::set_up_cgroups().map_err(|error| failure(Stage::Init, &error, ""))?;
-    clock::not_before_the_build();
     reporter.stage(Stage::Init, "");
     load_modules("early").map_err(|error| failure(Stage::Modules, &error, DAMAGED))?;
-    match state::mount_state().map_err(|error| failure(Stage::State, &error, STATE_HINT))? {
+    let state = state::mount_state().map_err(|error| failure(Stage::State, &error, STATE_HINT))?;
+    match &state {
         State::Memory => reporter.stage(Stage::State, "no state disk: everything is kept in memory"),
-        State::Disk(disk) => reporter.stage(Stage::State, describe(&disk)),
+        State::Disk(disk) => reporter.stage(Stage::State, describe(disk)),
     }
+    clock::not_before_the_floor();
     if let Some(last) = failure::last() {
         reporter.warn(format!("the boot before this one failed: {last}"));
     }
     let late = task::spawn_blocking(|| load_modules("late"));
     early::set_kernel_parameters();
-    let network = network::bring_up()
-        .await
-        .map_err(|error| failure(Stage::Network, &error, "check the machine's network interface"))?;
-    let address = network.lease.address;
-    reporter.stage(Stage::Network, format!("{} {address}/{}", network.link.name, network.lease.prefix));
-    apply_config(reporter).await?;
-    name_machine(network.lease.hostname.as_deref());
-    if let Err(error) = network::write_environment(IpAddr::V4(address)) {
+    // A config that takes no network decides what the network is.
+    let first = blocking(config::apply_without_network).await?;
+    let settled = match first.map_err(|error| refused(reporter, &state, &error))? {
+        Some(outcome) => {
+            accept(reporter, outcome);
+            true
+        }
+        None => false,
+    };
+    identity::name_machine(None);
+    let (configuration, mut network) =
+        network::bring_up(reporter).await.map_err(|error| no_network(&error))?;
+    report_network(reporter, &network);
+    if !settled {
+        clock::set_before_fetch(&network.time_servers()).await;
+        let outcome = blocking(config::apply).await?;
+        accept(reporter, outcome.map_err(|error| refused(reporter, &state, &error))?);
+        network =
+            network::obey(reporter, configuration, network).await.map_err(|error| no_network(&error))?;
+    }
+    identity::name_machine(network.hostname().as_deref());
+    if let Err(error) = identity::ensure_machine_id() {
+        reporter.warn(format!("cannot write /etc/machine-id: {error}"));
+    }
+    if let Some(online) = network.online().filter(|online| online.address.is_ipv4() && online.prefix > 0)
+        && let Err(error) = network::write_environment(online.address)
+    {
         reporter.warn(format!("cannot write /etc/environment: {error}"));
     }
     late.await
@@ -91,6 +113,49 @@ async fn prepare(reporter: &Reporter) -> Result<Network, Failure> {
         .map_err(|error| failure(Stage::Modules, &error, DAMAGED))?;
     reporter.stage(Stage::Modules, "");
     Ok(network)
+}
+
+/// Runs what blocks on another thread; only a bug ends that without a result.
+async fn blocking<T: Send + 'static>(work: fn() -> T) -> Result<T, Failure> {
+    task::spawn_blocking(work).await.map_err(|error| failure(Stage::Ignition, &error, ""))
+}
+
+fn no_network(error: &NetworkUpError) -> Failure {
+    failure(Stage::Network, error, "check the machine's network interface")
+}
+
+fn report_network(reporter: &Reporter, network: &Network) {
+    let detail = match network.online() {
+        Some(online) => format!("{} {}/{}", online.link, online.address, online.prefix),
+        None => "no link has to have an address".to_owned(),
+    };
+    reporter.stage(Stage::Network, detail);
+}
+
+/// Says what came of the config, and starts from it.
+fn accept(reporter: &Reporter, outcome: Outcome) {
+    kernel_arguments::settled();
+    let fresh = matches!(outcome, Outcome::Applied { .. });
+    match outcome {
+        Outcome::Before => reporter.stage(Stage::Ignition, "applied on an earlier boot"),
+        Outcome::None => reporter.stage(Stage::Ignition, "no config"),
+        Outcome::Applied { source, warnings } => {
+            for warning in warnings {
+                reporter.warn(warning.to_string());
+            }
+            reporter.stage(Stage::Ignition, source);
+        }
+    }
+    units::apply_presets(fresh);
+}
+
+/// Why there is no machine of this config; or the machine restarts, which does not return.
+fn refused(reporter: &Reporter, state: &State, error: &ConfigError) -> Failure {
+    if let ConfigError::Apply(ApplyError::KernelArguments { wanted, arguments }) = error {
+        return kernel_arguments::ask(reporter, state, arguments, wanted);
+    }
+    let hint = "correct the config and make the machine again; `hostos ignition validate FILE` checks it";
+    failure(Stage::Ignition, error, hint)
 }
 
 /// Beside the units: says when the machine is ready, keeps its addresses, waits for the power button.
@@ -107,7 +172,12 @@ async fn accompany(
             Ok(()) => reporter.send(Report::Ready {
                 uptime_ms: system::uptime_ms(),
                 version: system::VERSION.to_owned(),
-                addresses: vec![IpAddr::V4(network.lease.address)],
+                addresses: network
+                    .online()
+                    .map(|online| online.address)
+                    .filter(|address| !address.is_unspecified())
+                    .into_iter()
+                    .collect(),
             }),
             // The machine stays up: whoever made it may want to look inside.
             Err(failure) => {
@@ -117,8 +187,10 @@ async fn accompany(
         }
         std::future::pending::<()>().await;
     };
+    let on_time = clock::keep_right(network.ask_time_servers());
     tokio::select! {
         () = ready => {}
+        () = on_time => {}
         _ = presses.recv() => remote.shutdown(ShutdownAction::Poweroff, "power button"),
     }
     // The network is kept to the very end: units that stop may still need it.
@@ -133,40 +205,6 @@ fn describe(disk: &StateDisk) -> String {
 fn load_modules(list: &str) -> Result<usize, modules::LoadModulesError> {
     let tree = Path::new("/usr/lib/modules").join(system::kernel_release());
     modules::load_list(&tree, &tree.join(format!("load.{list}")))
-}
-
-async fn apply_config(reporter: &Reporter) -> Result<(), Failure> {
-    let hint = "correct the config and make the machine again; `hostos ignition validate FILE` checks it";
-    let outcome =
-        task::spawn_blocking(config::apply).await.map_err(|error| failure(Stage::Ignition, &error, ""))?;
-    match outcome.map_err(|error| failure(Stage::Ignition, &error, hint))? {
-        Outcome::Before => {
-            reporter.stage(Stage::Ignition, "applied on an earlier boot");
-            return Ok(());
-        }
-        Outcome::None => reporter.stage(Stage::Ignition, "no config"),
-        Outcome::Applied { source, warnings } => {
-            for warning in warnings {
-                reporter.warn(warning.to_string());
-            }
-            reporter.stage(Stage::Ignition, source);
-        }
-    }
-    units::apply_presets();
-    Ok(())
-}
-
-/// The name in /etc/hostname, else what DHCP says, else `localhost`.
-fn name_machine(offered: Option<&str>) {
-    let chosen = fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let name = [chosen.trim(), offered.unwrap_or_default(), "localhost"]
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or("localhost")
-        .to_owned();
-    if let Err(error) = nix::unistd::sethostname(&name) {
-        tracing::warn!(name, %error, "hostname not set");
-    }
 }
 
 /// Waits until every expected service answers, or one of them has failed for good.

@@ -1,26 +1,54 @@
-//! Keeps the clock from showing a time before the image was built: certificates made for the machine
-//! would not be valid yet.
+//! The machine's clock: never before what it cannot be, right before anything is fetched, and kept
+//! right from then on.
 
-use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hostos_timesync::{Config, SystemClock, floor, follow, keep_floor, set_once};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-/// Sets a clock that is wrong for sure to the build date.
-pub(crate) fn not_before_the_build() {
-    let Some(floor) = build_date() else { return };
+/// How long a fetch waits for the right time. Without a time server in reach it goes on with what the
+/// clock shows, and certificates are judged by that.
+const BEFORE_FETCH: Duration = Duration::from_secs(3);
+
+/// Exists while the clock is known to be right; systemd-timesyncd's file.
+const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
+
+/// Sets a clock that is wrong for sure to the earliest moment that can be.
+pub(crate) fn not_before_the_floor() {
+    let floor = floor();
     if SystemTime::now() >= floor {
         return;
     }
     let since = floor.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     match clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(since)) {
-        Ok(()) => tracing::warn!("the clock showed a time before this image was built; it is set to that"),
+        Ok(()) => tracing::warn!(
+            "the clock showed a time before this image was built or last ran; it is set to that"
+        ),
         Err(error) => tracing::warn!(%error, "clock not set"),
     }
 }
 
-fn build_date() -> Option<SystemTime> {
-    let seconds = fs::read_to_string("/usr/lib/build-date").ok()?.trim().parse().ok()?;
-    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+/// Sets the clock by a time server, if one is in reach, because certificates are about to be judged.
+pub(crate) async fn set_before_fetch(network: &[String]) {
+    let servers = Config::read().choose(network);
+    if let Err(error) = set_once(&servers, &mut SystemClock, floor(), BEFORE_FETCH).await {
+        tracing::warn!(%error, "the clock is not compared with anyone's before the config is fetched");
+    }
+}
+
+/// Keeps the clock right, for ever.
+pub(crate) async fn keep_right(network: impl Fn() -> Vec<String>) {
+    // Files may have come with the config: they are read once it is applied, that is now.
+    let config = Config::read();
+    let servers = move || config.choose(&network());
+    follow(servers, SystemClock, floor(), Some(PathBuf::from(SYNCHRONIZED)), |_| keep_floor()).await;
+}
+
+/// Remembers the time for the next boot, if it is known to be right.
+pub(crate) fn remember() {
+    if PathBuf::from(SYNCHRONIZED).exists() {
+        keep_floor();
+    }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use hostos_config::Diagnostic;
-use hostos_provision::{ApplyError, LoadError, RESULT_FILE, Root, SourceError};
+use hostos_provision::{ApplyError, LoadError, RESULT_FILE, Root, Source, SourceError};
 
 /// Why the config is not applied.
 #[derive(Debug, thiserror::Error)]
@@ -29,18 +29,35 @@ pub(crate) enum Outcome {
     Applied { source: String, warnings: Vec<Diagnostic> },
 }
 
-/// Makes the machine what its config says. Blocks while it fetches.
-pub(crate) fn apply() -> Result<Outcome, ConfigError> {
+/// Makes the machine what its config says, if that takes no network: so the network can be what the
+/// config declares from the start. Nothing is done, and nothing said, if it takes one.
+pub(crate) fn apply_without_network() -> Result<Option<Outcome>, ConfigError> {
     if Path::new(RESULT_FILE).exists() {
-        return Ok(Outcome::Before);
+        return Ok(Some(Outcome::Before));
     }
     let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let Some(source) = hostos_provision::find_source(&command_line)? else { return Ok(Outcome::None) };
+    if hostos_provision::source_needs_network(&command_line) {
+        return Ok(None);
+    }
+    match hostos_provision::find_source(&command_line)? {
+        Some(source) if !hostos_provision::needs_network(&source.bytes) => apply_source(source).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Makes the machine what its config says. Blocks while it fetches.
+pub(crate) fn apply() -> Result<Outcome, ConfigError> {
+    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    match hostos_provision::find_source(&command_line)? {
+        Some(source) => apply_source(source),
+        None => Ok(Outcome::None),
+    }
+}
+
+fn apply_source(source: Source) -> Result<Outcome, ConfigError> {
     let loaded = hostos_provision::load(&source.bytes, &source.name)?;
     let root = Root::open("/").map_err(ConfigError::Root)?;
     let report = hostos_provision::apply(&loaded.config, &root)?;
-    // What it wrote lies on more than one filesystem; from here on it survives a power cut.
-    nix::unistd::sync();
     tracing::info!(source = source.name, nodes = report.nodes, units = report.units, "config applied");
     Ok(Outcome::Applied { source: source.name, warnings: loaded.warnings })
 }

@@ -9,7 +9,7 @@ use hostos_api::{Failure, Report, Stage};
 use nix::sys::reboot::RebootMode;
 
 use crate::report::Reporter;
-use crate::system;
+use crate::{keep, recovery, system};
 
 /// An error and its causes in one line.
 pub(crate) fn sentence(error: &dyn Error) -> String {
@@ -37,6 +37,7 @@ pub(crate) fn give_up(reporter: &Reporter, failure: Failure) -> ! {
     remember(&failure);
     reporter.send(Report::Failed(failure));
     reporter.flush(Duration::from_secs(2));
+    recovery::offer();
     system::end(RebootMode::RB_POWER_OFF)
 }
 
@@ -45,12 +46,13 @@ const RECORD: &str = "/var/lib/hostos/last-failure";
 
 /// Keeps the reason over the power off; a machine without a state disk cannot.
 fn remember(failure: &Failure) {
-    let record = Path::new(RECORD);
-    let written =
-        record.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(record, &failure.message));
-    if written.is_ok() {
-        nix::unistd::sync();
-    }
+    // Without /var there is nowhere to; the console has said it.
+    let _ = keep::replace(Path::new(RECORD), &failure.message);
+}
+
+/// A boot that ends for a good reason leaves no record of a bad one.
+pub(crate) fn forget() {
+    let _ = fs::remove_file(RECORD);
 }
 
 /// The reason of the boot before this one, told once.

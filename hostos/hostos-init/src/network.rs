@@ -1,5 +1,4 @@
-//! Brings the network up: loopback, then DHCP on every physical link, the first lease being enough
-//! to go on.
+//! The machine's network: as its `.network` files declare, else an address for every link.
 
 use std::fs;
 use std::io;
@@ -7,128 +6,91 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use hostos_net::dhcp::{self, DhcpError};
-use hostos_net::{Lease, LeaseStore, Link, Links, NetworkError, resolver};
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use hostos_net::{Configuration, Network, NetworkUpError, Places};
 
-/// How long the first lease may take.
-const FIRST_LEASE: Duration = Duration::from_secs(30);
+use crate::keep;
+use crate::report::Reporter;
 
-/// Where leases are kept over reboots.
-const LEASES: &str = "/var/lib/hostos/leases";
+/// How long the first address may take.
+const FIRST_ADDRESS: Duration = Duration::from_secs(45);
 
-/// Where everything on the machine looks for name servers.
-const RESOLV_CONF: &str = "/run/resolv.conf";
-
-/// Why there is no network.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NetworkUpError {
-    #[error(transparent)]
-    Links(#[from] NetworkError),
-    #[error(transparent)]
-    Dhcp(#[from] DhcpError),
-    #[error("there is no network interface")]
-    NoLink,
-    #[error("cannot write {RESOLV_CONF}")]
-    Resolver(#[source] io::Error),
+/// Has an address when it returns, unless no link must have one.
+pub(crate) async fn bring_up(reporter: &Reporter) -> Result<(Configuration, Network), NetworkUpError> {
+    let configuration = read(reporter);
+    let network = Network::bring_up(&configuration, &Places::machine(), FIRST_ADDRESS).await?;
+    Ok((configuration, network))
 }
 
-/// A network that has an address, and keeps it as long as this value lives.
-pub(crate) struct Network {
-    pub(crate) link: Link,
-    pub(crate) lease: Lease,
-    _keepers: JoinSet<()>,
-}
-
-/// Has a lease on one link at least when it returns; the others follow in the background.
-pub(crate) async fn bring_up() -> Result<Network, NetworkUpError> {
-    let links = Links::connect()?;
-    let all = links.list().await?;
-    if let Some(loopback) = all.iter().find(|link| link.name == "lo") {
-        links.set_up(loopback).await?;
-    }
-    let physical: Vec<_> = all.into_iter().filter(|link| link.physical).collect();
-    let mut first = JoinSet::new();
-    for link in physical {
-        links.set_up(&link).await?;
-        first.spawn(async move {
-            let store = LeaseStore::new(Path::new(LEASES));
-            let lease = dhcp::acquire(&link, store.load(&link.name).as_ref(), FIRST_LEASE).await;
-            (link, lease)
-        });
-    }
-    let mut problem = NetworkUpError::NoLink;
-    while let Some(joined) = first.join_next().await {
-        match joined {
-            Ok((link, Ok(lease))) => return start(links, link, lease, first).await,
-            Ok((_, Err(error))) => problem = error.into(),
-            Err(_) => {}
-        }
-    }
-    Err(problem)
-}
-
-async fn start(
-    links: Links,
-    link: Link,
-    lease: Lease,
-    mut others: JoinSet<(Link, Result<Lease, DhcpError>)>,
+/// Does it again if a config that came over the network declares another network than it came over.
+pub(crate) async fn obey(
+    reporter: &Reporter,
+    old: Configuration,
+    network: Network,
 ) -> Result<Network, NetworkUpError> {
-    links.apply(&link, &lease).await?;
-    write_resolver(&lease).map_err(NetworkUpError::Resolver)?;
-    let mut keepers = JoinSet::new();
-    keepers.spawn(hold(link.clone(), lease.clone()));
-    let network = (link.clone(), lease.clone());
-    keepers.spawn(async move {
-        let mut holders = JoinSet::new();
-        while let Some(joined) = others.join_next().await {
-            let Ok((link, Ok(lease))) = joined else { continue };
-            match links.apply(&link, &lease).await {
-                Ok(()) => drop(holders.spawn(hold(link, lease))),
-                Err(error) => warn!(link = link.name, %error, "lease not applied"),
-            }
-        }
-        while holders.join_next().await.is_some() {}
-    });
-    Ok(Network { link: network.0, lease: network.1, _keepers: keepers })
-}
-
-/// Renews the lease of one link for ever.
-async fn hold(link: Link, mut lease: Lease) {
-    loop {
-        if let Err(error) = LeaseStore::new(Path::new(LEASES)).save(&link.name, &lease) {
-            warn!(link = link.name, %error, "lease not kept for the next boot");
-        }
-        let fresh = dhcp::keep(&link, &lease).await;
-        if fresh.address != lease.address || fresh.router != lease.router {
-            let applied = match Links::connect() {
-                Ok(links) => links.apply(&link, &fresh).await,
-                Err(error) => Err(error),
-            };
-            match applied {
-                Ok(()) => info!(link = link.name, address = %fresh.address, "address changed"),
-                Err(error) => warn!(link = link.name, %error, "new lease not applied"),
-            }
-        }
-        lease = fresh;
+    let configuration = read(reporter);
+    if configuration == old {
+        return Ok(network);
     }
+    // The links' old tasks end here; the new ones take over what they left.
+    drop(network);
+    Network::bring_up(&configuration, &Places::machine(), FIRST_ADDRESS).await
 }
 
-fn write_resolver(lease: &Lease) -> io::Result<()> {
-    let servers: Vec<_> = lease.dns.iter().copied().map(IpAddr::V4).collect();
-    resolver::write(Path::new(RESOLV_CONF), &resolver::text(&servers, lease.domain.as_deref()))
+fn read(reporter: &Reporter) -> Configuration {
+    let (configuration, warnings) = Configuration::read();
+    for warning in warnings {
+        reporter.warn(warning);
+    }
+    configuration
 }
 
 /// Writes the two addresses that units of clusters read from /etc/environment, keeping other lines.
 pub(crate) fn write_environment(private: IpAddr) -> io::Result<()> {
-    let path = Path::new("/etc/environment");
-    let old = fs::read_to_string(path).unwrap_or_default();
-    let mut text = String::new();
-    for name in ["COREOS_PRIVATE_IPV4", "COREOS_PUBLIC_IPV4"] {
-        if !old.lines().any(|line| line.starts_with(&format!("{name}="))) {
-            text.push_str(&format!("{name}={private}\n"));
+    let text = fs::read_to_string(ENVIRONMENT).unwrap_or_default();
+    let kept = fs::read_to_string(WRITTEN).unwrap_or_default();
+    if let Some(fresh) = environment(&text, kept.trim(), private) {
+        keep::replace(Path::new(ENVIRONMENT), &fresh)?;
+        keep::replace(Path::new(WRITTEN), &format!("{private}\n"))?;
+    }
+    Ok(())
+}
+
+const ENVIRONMENT: &str = "/etc/environment";
+/// The address that was written last: a line with another one is its author's, and stays.
+const WRITTEN: &str = "/var/lib/hostos/environment-address";
+
+/// The file with this address in it; nothing if it is right already.
+fn environment(text: &str, written: &str, address: IpAddr) -> Option<String> {
+    let mut fresh = String::new();
+    let names = ["COREOS_PRIVATE_IPV4", "COREOS_PUBLIC_IPV4"];
+    let own = |line: &str| {
+        names
+            .iter()
+            .any(|name| line.split_once('=').is_some_and(|(key, value)| key == *name && value == written))
+    };
+    for line in text.lines().filter(|line| written.is_empty() || !own(line)) {
+        fresh.push_str(line);
+        fresh.push('\n');
+    }
+    for name in names {
+        if !fresh.lines().any(|line| line.starts_with(&format!("{name}="))) {
+            fresh.push_str(&format!("{name}={address}\n"));
         }
     }
-    fs::write(path, old + &text)
+    (fresh != text).then_some(fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_follows_the_machine_and_an_authors_line_stays() {
+        let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let first = environment("A=1\nCOREOS_PUBLIC_IPV4=192.0.2.9\n", "", one).expect("it changes");
+        assert_eq!(first, "A=1\nCOREOS_PUBLIC_IPV4=192.0.2.9\nCOREOS_PRIVATE_IPV4=10.0.0.1\n");
+        assert_eq!(environment(&first, "10.0.0.1", one), None);
+        let second = environment(&first, "10.0.0.1", two).expect("it changes");
+        assert_eq!(second, "A=1\nCOREOS_PUBLIC_IPV4=192.0.2.9\nCOREOS_PRIVATE_IPV4=10.0.0.2\n");
+    }
 }

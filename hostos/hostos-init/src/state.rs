@@ -34,13 +34,17 @@ pub(crate) enum State {
 /// User and group `core` in the image's /etc/passwd.
 const CORE: u32 = 500;
 
+/// Group `systemd-journal` in the image's /etc/group, of which user `core` is a member.
+const JOURNAL: u32 = 190;
+
 /// Directories of /var with their permissions.
 const VAR: &[(&str, u32)] = &[
     ("cache", 0o755),
     ("home", 0o755),
     ("lib", 0o755),
     ("log", 0o755),
-    ("log/journal", 0o750),
+    // What is made in it belongs to the group that may read it.
+    ("log/journal", 0o2750),
     ("mnt", 0o755),
     ("opt", 0o755),
     ("opt/bin", 0o755),
@@ -85,6 +89,9 @@ fn prepare_var() -> io::Result<()> {
         fs::create_dir_all(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
     }
+    chown("/var/log/journal", Some(0), Some(JOURNAL))?;
+    // Changing the owner takes the bit away.
+    fs::set_permissions("/var/log/journal", fs::Permissions::from_mode(0o2750))?;
     // The account that the image brings along finds its home made.
     let home = Path::new("/var/home/core");
     if !home.exists() {

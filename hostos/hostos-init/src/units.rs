@@ -1,6 +1,7 @@
 //! Runs the unit supervisor and listens to it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use hostos_api::{Failure, Report, Stage};
 use hostos_units::{Event, Options, ShutdownAction, Supervisor, UnitState};
@@ -8,6 +9,7 @@ use nix::sys::reboot::RebootMode;
 use tokio::sync::mpsc;
 
 use crate::failure::failure;
+use crate::keep;
 use crate::report::Reporter;
 
 /// What the machine is started for.
@@ -34,11 +36,23 @@ fn options() -> Options {
     options
 }
 
-/// Links enabled units where a config or the image asks for it: on the first boot only, so that what
-/// an administrator disables stays so.
-pub(crate) fn apply_presets() {
+/// Exists once presets were applied. A power cut before that has them applied again.
+const PRESETS_APPLIED: &str = "/var/lib/hostos/presets-applied";
+
+/// Links enabled units where a config or the image asks for it: once, so that what an administrator
+/// disables stays so. `fresh` says that a config was applied just now.
+pub(crate) fn apply_presets(fresh: bool) {
+    let mark = Path::new(PRESETS_APPLIED);
+    if mark.exists() && !fresh {
+        return;
+    }
     for change in hostos_units::apply_presets(&options()) {
         tracing::info!(change, "preset applied");
+    }
+    // The links are safe before the mark says so.
+    nix::unistd::sync();
+    if let Err(error) = keep::replace(mark, "") {
+        tracing::warn!(%error, "presets will be applied again");
     }
 }
 

@@ -26,6 +26,13 @@ pub enum Phase {
     },
     /// It will not get ready, in its own words.
     Failed(Failure),
+    /// It wants to be started again, with these words on the kernel's command line and without those.
+    Restarting {
+        /// What must be there.
+        should_exist: Vec<String>,
+        /// What must not.
+        should_not_exist: Vec<String>,
+    },
     /// It is going down in an orderly way.
     Stopping(String),
 }
@@ -100,6 +107,10 @@ impl BootWatch {
             Report::Warning { message } => {
                 self.warnings.push(message.clone());
                 Some(Event::Warning(message))
+            }
+            Report::Restart { should_exist, should_not_exist } => {
+                self.phase = Phase::Restarting { should_exist, should_not_exist };
+                None
             }
             Report::Stopping { reason } => {
                 self.phase = Phase::Stopping(reason);

@@ -10,7 +10,7 @@ use machine_store::Image;
 
 use crate::accel::Verdict;
 use crate::config::{Network, QemuConfig, mac};
-use crate::files;
+use crate::{files, kernel_arguments};
 
 /// The arguments for this machine.
 pub(crate) fn arguments(config: &QemuConfig, place: &Place, image: &Image, accel: &Verdict) -> Vec<OsString> {
@@ -51,7 +51,8 @@ impl Arguments {
 fn kernel(args: &mut Arguments, config: &QemuConfig, place: &Place, image: &Image, accel: &Verdict) {
     args.pair("-kernel", from_machine(place, &image.kernel()));
     args.pair("-initrd", from_machine(place, &image.initramfs()));
-    args.pair("-append", command_line(&image.manifest.cmdline, &config.cmdline, accel));
+    let line = command_line(&image.manifest.cmdline, &config.cmdline, accel);
+    args.pair("-append", kernel_arguments::apply(line, config));
 }
 
 /// The release's words, what any machine of ours needs beside them, then the user's.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+use hostos_config::KernelArguments;
 use machine_core::driver::{Forward, Protocol};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -140,6 +141,9 @@ pub struct QemuConfig {
     /// Further words for the kernel command line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cmdline: String,
+    /// What the machine's config wants of it, once the machine has asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_arguments: Option<KernelArguments>,
 }
 
 impl QemuConfig {
@@ -172,6 +176,7 @@ impl QemuConfig {
             cache_mode: String::new(),
             io_mode: String::new(),
             cmdline: String::new(),
+            kernel_arguments: None,
         };
         config.open(SSH_PORT, 0);
         config.open(ENGINE_PORT, 0);

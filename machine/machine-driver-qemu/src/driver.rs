@@ -16,7 +16,7 @@ use crate::control::{ASK, AskError, POWER_DOWN, ask_identity, connect, end, fore
 use crate::process::Process;
 use crate::qmp::{Qmp, QmpError};
 use crate::ready::{self, Outcome};
-use crate::{accel, command, files, forward};
+use crate::{accel, command, files, forward, kernel_arguments};
 
 /// Under KVM a kernel prints its first line at once.
 const MUTE: Duration = Duration::from_secs(15);
@@ -183,7 +183,8 @@ impl Driver for QemuDriver {
             (self.config.accel == accel::Accel::Auto && self.config.accel_used == "kvm").then_some(MUTE);
         let ended = || DriverError::failed(format!("machine `{}` is not running", session.place.name));
         let mut qmp = Self::running(session)?.ok_or_else(ended)?;
-        if let Outcome::Mute = ready::wait(session, &mut qmp, mute_limit)? {
+        let mut outcome = ready::wait(session, &mut qmp, mute_limit)?;
+        if let Outcome::Mute = outcome {
             drop(qmp);
             let reason = format!("a machine printed nothing within {} s", MUTE.as_secs());
             session.observer.notice(Event::Warning(format!("KVM: {reason}; starting again with TCG")));
@@ -191,7 +192,17 @@ impl Driver for QemuDriver {
             end(session.place)?;
             self.power_on(session)?;
             qmp = Self::running(session)?.ok_or_else(ended)?;
-            ready::wait(session, &mut qmp, None)?;
+            outcome = ready::wait(session, &mut qmp, None)?;
+        }
+        if let Outcome::Restart(wanted) = outcome {
+            drop(qmp);
+            kernel_arguments::accept(&mut self.config, session, wanted)?;
+            end(session.place)?;
+            self.power_on(session)?;
+            qmp = Self::running(session)?.ok_or_else(ended)?;
+            if let Outcome::Restart(_) = ready::wait(session, &mut qmp, None)? {
+                return Err(kernel_arguments::asked_twice(session));
+            }
         }
         // From here on a reboot is the guest's own business.
         qmp.execute("set-action", json!({ "reboot": "reset" }), ASK).map_err(|error| {
@@ -347,7 +358,7 @@ fn combine(status: &str, place: &Place) -> State {
     let mut watch = BootWatch::default();
     watch.feed(&fs::read(place.dir.join(files::REPORT)).unwrap_or_default());
     match watch.phase() {
-        Phase::Silent | Phase::Booting(_) => State::Starting,
+        Phase::Silent | Phase::Booting(_) | Phase::Restarting { .. } => State::Starting,
         Phase::Ready { .. } => State::Running,
         Phase::Failed(_) => State::Error,
         Phase::Stopping(_) => State::Stopping,

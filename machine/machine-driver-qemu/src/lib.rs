@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod driver;
 mod forward;
+mod kernel_arguments;
 mod process;
 mod qcow2;
 mod qmp;

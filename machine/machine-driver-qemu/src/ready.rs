@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hostos_config::KernelArguments;
 use machine_core::boot::{BootWatch, Phase, last_lines, panic_sentence};
 use machine_core::driver::{DriverError, ErrorKind, Session};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,6 +29,8 @@ pub(crate) enum Outcome {
     Ready,
     /// Nothing at all was heard within the limit for that.
     Mute,
+    /// It went down to be started with other kernel arguments.
+    Restart(KernelArguments),
 }
 
 /// Waits. With `mute_limit` it gives up early on a machine that prints and reports nothing at all.
@@ -59,7 +62,14 @@ pub(crate) fn wait(
                     format!("machine `{}` went down before it was ready: {reason}", session.place.name),
                 ));
             }
-            Phase::Silent | Phase::Booting(_) | Phase::Stopping(_) => {}
+            // It only asks; QEMU ends when it goes down.
+            Phase::Restarting { should_exist, should_not_exist } if ended => {
+                return Ok(Outcome::Restart(KernelArguments {
+                    should_exist: should_exist.clone(),
+                    should_not_exist: should_not_exist.clone(),
+                }));
+            }
+            Phase::Silent | Phase::Booting(_) | Phase::Stopping(_) | Phase::Restarting { .. } => {}
         }
         console.feed(&serial.more());
         if ended || console.has_spoken_its_last() {
