@@ -1,8 +1,8 @@
 //! Which accelerator to use, by a probe that runs code, with the verdict remembered until this
 //! workstation boots again.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -99,6 +99,9 @@ fn recall(cache: &Path) -> Option<Remembered> {
 fn remember(cache: &Path, usable: bool, reason: &str) -> Remembered {
     let found = Remembered { boot: boot(), device: device(), usable, reason: reason.to_owned() };
     let text = serde_json::to_vec_pretty(&found).expect("a verdict is plain JSON");
+    // A store that was never used has no such folder yet.
+    // A store that was never used has no such folder yet; whether it was made shows when it is written to.
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(cache);
     if let Err(error) = write_atomic(&cache.join("kvm.json"), &text, 0o600) {
         tracing::debug!(%error, "verdict on KVM not remembered");
     }
@@ -121,14 +124,15 @@ mod tests {
     #[test]
     fn a_verdict_is_remembered_and_can_be_overruled_by_a_guest_that_hangs() {
         let dir = tempfile::tempdir().expect("a folder");
-        assert!(recall(dir.path()).is_none());
-        let first = choose(Accel::Auto, dir.path()).expect("a verdict");
+        let cache = dir.path().join("not/made/yet");
+        assert!(recall(&cache).is_none());
+        let first = choose(Accel::Auto, &cache).expect("a verdict");
         assert!(first.kvm || first.reason.starts_with("KVM is not usable"));
-        assert!(recall(dir.path()).is_some());
-        remember(dir.path(), true, "fast");
-        assert!(choose(Accel::Auto, dir.path()).expect("a verdict").kvm);
-        distrust(dir.path(), "a guest hung");
-        let verdict = choose(Accel::Auto, dir.path()).expect("a verdict");
+        assert!(recall(&cache).is_some());
+        remember(&cache, true, "fast");
+        assert!(choose(Accel::Auto, &cache).expect("a verdict").kvm);
+        distrust(&cache, "a guest hung");
+        let verdict = choose(Accel::Auto, &cache).expect("a verdict");
         assert_eq!((verdict.kvm, verdict.as_str()), (false, "tcg"));
         assert!(verdict.reason.contains("a guest hung"));
     }

@@ -14,6 +14,8 @@ use crate::qmp::{Qmp, QmpError};
 pub(crate) const ASK: Duration = Duration::from_secs(5);
 /// For a guest to go down by itself after the power button.
 pub(crate) const POWER_DOWN: Duration = Duration::from_secs(30);
+/// For an answer of a QEMU that is to end in any case.
+const DEAF: Duration = Duration::from_secs(2);
 /// For a killed process to vanish.
 const VANISH: Duration = Duration::from_secs(10);
 
@@ -72,13 +74,17 @@ pub(crate) fn foreign(place: &Place, uuid: &str) -> DriverError {
 
 /// The machine's QEMU, if one runs. It is certain to be this machine's.
 pub(crate) fn connect(place: &Place, socket: &str) -> Result<Option<Qmp>, DriverError> {
+    connect_within(place, socket, ASK)
+}
+
+fn connect_within(place: &Place, socket: &str, limit: Duration) -> Result<Option<Qmp>, DriverError> {
     let silent = |error: QmpError| {
         DriverError::failed(format!("QEMU of machine `{}` does not answer", place.name))
             .source(error)
             .hint(format!("end it with `rmachine kill {}`", place.name))
     };
-    let Some(mut qmp) = Qmp::connect(&place.dir, socket, ASK).map_err(silent)? else { return Ok(None) };
-    match ask_identity(&mut qmp, place, ASK) {
+    let Some(mut qmp) = Qmp::connect(&place.dir, socket, limit).map_err(silent)? else { return Ok(None) };
+    match ask_identity(&mut qmp, place, limit) {
         Ok(()) => Ok(Some(qmp)),
         Err(AskError::Foreign(uuid)) => Err(foreign(place, &uuid)),
         Err(AskError::Qmp(QmpError::Closed)) => Ok(None),
@@ -118,7 +124,9 @@ pub(crate) fn power_down(qmp: &mut Qmp, session: &Session<'_>) -> Result<bool, D
 /// Turns the machine off, by asking QEMU or, if it is deaf, by a signal to what is certain to be it.
 pub(crate) fn end(place: &Place) -> Result<(), DriverError> {
     let process = Process::find(&place.dir, place.id);
-    match connect(place, files::CONTROL) {
+    // A deaf one that we know by its pid is not waited for long.
+    let limit = if process.is_some() { DEAF } else { ASK };
+    match connect_within(place, files::CONTROL, limit) {
         Ok(Some(mut qmp)) => {
             if let Err(error) = quit(&mut qmp) {
                 tracing::debug!(%error, "QEMU did not quit");
@@ -129,7 +137,7 @@ pub(crate) fn end(place: &Place) -> Result<(), DriverError> {
         Err(error) => tracing::debug!(%error, "QEMU is deaf"),
     }
     let Some(process) = process else { return Ok(()) };
-    if process.wait(Duration::from_secs(2), &|| false) {
+    if process.wait(Duration::from_secs(1), &|| false) {
         return Ok(());
     }
     process.kill();

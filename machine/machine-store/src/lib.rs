@@ -18,7 +18,7 @@ mod lock;
 mod store;
 
 pub use error::StoreError;
-pub use file::{read, sync_files, write_atomic, write_unsynced};
+pub use file::{read, sync_files, sync_paths, write_atomic, write_unsynced};
 pub use image::{Image, ImageError};
 pub use lock::Lock;
 pub use store::Store;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use machine_core::driver::Place;
 use machine_pki::{Certificate, Pair, authority, client, key_matches, server};
 use machine_ssh::{HostKey, KeyPair};
-use machine_store::{read, write_atomic, write_unsynced};
+use machine_store::{read, write_unsynced};
 use time::OffsetDateTime;
 
 use crate::context::{Certs, Context};
@@ -23,7 +23,8 @@ pub(crate) struct MachineKeys {
     pub(crate) ssh_authorized_key: String,
 }
 
-/// The authority and the client, made on first use, by one rmachine only.
+/// The authority and the client, made on first use, by one rmachine only. Who relies on them beyond a
+/// crash of this computer calls [`sync_store_keys`].
 pub(crate) fn store_keys(context: &Context) -> Result<(Pair, Pair), Failure> {
     let _lock = context.store.lock_certs(LOCK_LIMIT)?;
     context.store.make_dir(&context.store.certs())?;
@@ -59,7 +60,14 @@ pub(crate) fn renew_client(context: &Context) -> Result<(), Failure> {
     let (ca, _) = store_keys(context)?;
     let _lock = context.store.lock_certs(LOCK_LIMIT)?;
     let pair = client(&ca, &organization(), OffsetDateTime::now_utc()).map_err(|error| pki(&error))?;
-    write_pair(&context.certs.client, &context.certs.client_key, &pair)
+    write_pair(&context.certs.client, &context.certs.client_key, &pair)?;
+    sync_store_keys(context)
+}
+
+/// Sees to it that the authority and the client outlive a crash: a machine trusts them.
+pub(crate) fn sync_store_keys(context: &Context) -> Result<(), Failure> {
+    let Certs { ca, ca_key, client, client_key } = context.certs.clone();
+    Ok(machine_store::sync_paths(&[ca, ca_key, client, client_key])?)
 }
 
 /// Gives a machine's folder the client anew when less than a third of the life of its copy is left.
@@ -138,8 +146,6 @@ fn is_ours(context: &Context, certs: &Certs) -> bool {
 
 fn ssh_pair(dir: &Path, name: &str, comment: &str) -> Result<KeyPair, Failure> {
     let (private, public) = (dir.join(name), dir.join(format!("{name}.pub")));
-    // A crash may have left an empty one.
-    let is_there = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0);
     if is_there(&private) && is_there(&public) {
         return Ok(KeyPair { private: text(&private)?, public: text(&public)? });
     }
@@ -150,12 +156,17 @@ fn ssh_pair(dir: &Path, name: &str, comment: &str) -> Result<KeyPair, Failure> {
     Ok(pair)
 }
 
+/// Whether a file is there with something in it: a crash may have left an empty one.
+fn is_there(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+}
+
 /// Both files, or nothing when the certificate is missing.
 fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Failure> {
-    if !cert.exists() {
+    if !is_there(cert) {
         return Ok(None);
     }
-    if !key.exists() {
+    if !is_there(key) {
         return Err(Failure::new(format!(
             "{} is there, but its key {} is not",
             cert.display(),
@@ -167,8 +178,8 @@ fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Failure> {
 }
 
 fn write_pair(cert: &Path, key: &Path, pair: &Pair) -> Result<(), Failure> {
-    write_atomic(key, pair.key.as_bytes(), 0o600)?;
-    Ok(write_atomic(cert, pair.cert.as_bytes(), 0o644)?)
+    write_unsynced(key, pair.key.as_bytes(), 0o600)?;
+    Ok(write_unsynced(cert, pair.cert.as_bytes(), 0o644)?)
 }
 
 /// Writes a file unless it says so already.

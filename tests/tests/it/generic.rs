@@ -71,7 +71,7 @@ fn boot(guest: &Path, ssh: u16, engine: u16) -> Result<Host> {
         .arg(initramfs.context("the guest has no initramfs")?)
         .args([
             "-append",
-            "root=/dev/vda rw no_timer_check quiet systemd.mask=docker.service systemd.mask=docker.socket",
+            "root=/dev/vda rw rootdelay=300 no_timer_check quiet systemd.mask=docker.service systemd.mask=docker.socket",
         ])
         .arg("-drive")
         .arg(format!("file={},format=raw,if=virtio,snapshot=on", guest.join("disk.img").display()))

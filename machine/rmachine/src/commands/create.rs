@@ -6,6 +6,7 @@ mod generic;
 pub(crate) mod ignition;
 mod qemu;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::commands::power::bring_up;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::image;
-use crate::keys::{MachineKeys, machine_keys};
+use crate::keys::{MachineKeys, machine_keys, sync_store_keys};
 use crate::machine::Machine;
 use crate::progress::Printer;
 
@@ -184,6 +185,7 @@ fn finish(
     if machine.driver.has_own_engine() {
         // Its keys are its owner's; only ours are kept beside the record.
         own_keys(context, machine)?;
+        sync_keys(context, &machine.place.dir)?;
         return reached(context, machine, Progress::Done);
     }
     if let Some(extra) = extra {
@@ -202,13 +204,19 @@ fn finish(
     let dir = machine.place.dir.clone();
     // The disk has time for the keys while the machine starts.
     let (up, synced) = thread::scope(|scope| {
-        let sync = scope.spawn(|| machine_store::sync_files(&dir, LARGEST_KEY));
+        let sync = scope.spawn(|| sync_keys(context, &dir));
         let up = bring_up(context, machine, printer, limit);
         (up, sync.join().unwrap_or(Ok(())))
     });
     up?;
     synced?;
     reached(context, machine, Progress::Done)
+}
+
+/// A machine counts as made once its keys, and those it trusts, outlive a crash.
+fn sync_keys(context: &Context, dir: &Path) -> Result<(), Failure> {
+    machine_store::sync_files(dir, LARGEST_KEY)?;
+    sync_store_keys(context)
 }
 
 pub(crate) fn own_keys(context: &Context, machine: &Machine) -> Result<MachineKeys, Failure> {

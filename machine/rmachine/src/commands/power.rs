@@ -19,6 +19,8 @@ use crate::progress::{Printer, Silent};
 use crate::switch;
 
 const STATE_LIMIT: Duration = Duration::from_secs(10);
+/// A machine that does not answer is what kill is for.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// From ready to an answer over TLS.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -87,7 +89,7 @@ pub(crate) fn stop(context: &Context, args: &Many) -> Result<ExitCode, Failure> 
 pub(crate) fn kill(context: &Context, args: &Many) -> Result<ExitCode, Failure> {
     each(&names_or_default(context, &args.names)?, |name| {
         let (mut machine, _lock) = locked(context, name)?;
-        if machine.state(STATE_LIMIT)? == State::Stopped {
+        if machine.state(KILL_LIMIT)? == State::Stopped {
             return Err(already(name, "stopped"));
         }
         let printer = Printer::new(name);

@@ -17,7 +17,7 @@ use super::Ended;
 use crate::cargo;
 
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,udev,kmod,ifupdown,isc-dhcp-client,iproute2,iptables,\
-    openssh-server,ca-certificates,netbase,python3-cffi-backend,cloud-init,docker.io,linux-image-cloud-amd64";
+    openssh-server,ca-certificates,netbase,python3-cffi-backend,cloud-init,docker.io,initramfs-tools";
 const DISK: &str = "2G";
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -46,6 +46,7 @@ impl Debian {
             debootstrap.args(["--mount", "debootstrap", "--variant=minbase"]);
             debootstrap.arg(format!("--include={PACKAGES}")).arg("bookworm").arg(&root);
             cargo::run(debootstrap.stdout(Stdio::null())).context("is debootstrap installed?")?;
+            install_kernel(&root, &manifest.kernel_version)?;
             configure(&root)?;
             let_in(&dir, &root)?;
             let part = dir.join("disk.part");
@@ -75,7 +76,11 @@ impl Debian {
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&self.initramfs)
-            .args(["-append", "root=/dev/vda rw console=ttyS0 no_timer_check quiet panic=-1", "-no-reboot"])
+            .args([
+                "-append",
+                "root=/dev/vda rw rootdelay=300 console=ttyS0 no_timer_check quiet panic=-1",
+                "-no-reboot",
+            ])
             .arg("-drive")
             .arg(format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display()))
             .arg("-netdev")
@@ -92,6 +97,22 @@ impl Debian {
         }
         bail!("the engine of the Debian guest did not answer within {} s", LIMIT.as_secs())
     }
+}
+
+/// The release's kernel comes from the security archive, where debootstrap does not look.
+fn install_kernel(root: &Path, version: &str) -> Result<()> {
+    let sources = format!(
+        "deb {MIRROR} bookworm main\ndeb {MIRROR} bookworm-updates main\n\
+         deb {MIRROR}-security bookworm-security main\n"
+    );
+    std::fs::write(root.join("etc/apt/sources.list"), sources).context("could not write sources.list")?;
+    let script = format!(
+        "export DEBIAN_FRONTEND=noninteractive; apt-get -q update && \
+         apt-get -q -y --no-install-recommends install linux-image-{version} && apt-get clean"
+    );
+    let mut chroot = Command::new("unshare");
+    chroot.arg("--mount").arg("chroot").arg(root).args(["sh", "-c", &script]);
+    cargo::run(chroot.stdout(Stdio::null()))
 }
 
 /// A host name, DHCP and cloud-init's data as any such guest has them, and an engine on TCP.
