@@ -49,7 +49,8 @@ pub struct Options {
 
 impl Options {
     /// The usual build of the workspace at `workspace`: packages are kept in `TARGET/image/cache`,
-    /// the release goes to `TARGET/image/FLAVOR`, dated at the last commit.
+    /// the release goes to `TARGET/image/FLAVOR`, dated at the last commit and signed with the key that
+    /// `RMACHINE_SIGNING_KEY` names, or with one that is made there.
     #[must_use]
     pub fn for_workspace(workspace: &Path, target: &Path, flavor: Flavor, programs: Programs) -> Self {
         let image = target.join("image");
@@ -61,10 +62,13 @@ impl Options {
             output: image.join(flavor_name(flavor)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             date: commit_date(workspace).unwrap_or(FLOOR),
-            signing_key: image.join("signing-key.pem"),
+            signing_key: std::env::var_os(SIGNING_KEY).map_or(image.join("signing-key.pem"), PathBuf::from),
         }
     }
 }
+
+/// Variable that names the signing key. Two builds give the same bytes only under the same key.
+const SIGNING_KEY: &str = "RMACHINE_SIGNING_KEY";
 
 /// When there is no history to ask, releases are dated 2026-11-01.
 const FLOOR: u32 = 1_793_491_200;
@@ -137,6 +141,12 @@ pub enum BuildError {
 pub fn build(options: &Options, progress: Progress<'_>) -> Result<Release, BuildError> {
     let list = options.recipes.join("modules").join(format!("{}.list", flavor_name(options.flavor)));
     let kernel = kernel::take(options.flavor, &list, &options.cache, progress)?;
+    assemble(options, kernel, progress)
+}
+
+/// Everything of [`build`] that does not come from outside: the same kernel, programs, recipes, date
+/// and key give the same bytes.
+fn assemble(options: &Options, kernel: Kernel, progress: Progress<'_>) -> Result<Release, BuildError> {
     progress("assembling the root");
     let identity = Identity { version: &options.version, date: options.date };
     let mut root = rootfs::assemble(&options.recipes.join("rootfs"), &kernel, &options.programs, &identity)?;
@@ -255,4 +265,80 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::modules::Module;
+
+    fn module(name: &str) -> Module {
+        Module { path: format!("kernel/{name}.ko"), content: name.repeat(5000).into_bytes() }
+    }
+
+    fn kernel() -> Kernel {
+        Kernel {
+            release: "6.1.0-test".into(),
+            image: vec![7; 100_000],
+            root: vec![module("loop"), module("squashfs")],
+            early: vec![module("virtio_net")],
+            late: vec![module("veth"), module("bridge")],
+        }
+    }
+
+    /// What a build in `dir` finds, made in an order and at a time of its own.
+    fn options(dir: &Path, key: &Path, files: &[&str]) -> Options {
+        let program = |name: &str, text: &str| {
+            let path = dir.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        for file in files {
+            let path = dir.join("images/rootfs").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, *file).unwrap();
+        }
+        let programs = Programs {
+            stage1: program("stage1", "first"),
+            hostbox: program("hostbox", "#!/bin/sh\nprintf 'ls\\ncat\\n'\n"),
+            engine_shim: Some(program("shim", "between")),
+        };
+        Options {
+            recipes: dir.join("images"),
+            date: 1_700_000_000,
+            version: "1.2.3".into(),
+            signing_key: key.to_owned(),
+            ..Options::for_workspace(dir, &dir.join("target"), Flavor::Vm, programs)
+        }
+    }
+
+    #[test]
+    fn two_builds_in_two_places_give_the_same_bytes() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let key = one.path().join("key.pem");
+        let first = options(one.path(), &key, &["etc/passwd", "etc/shadow", "usr/lib/a"]);
+        let second = options(other.path(), &key, &["usr/lib/a", "etc/shadow", "etc/passwd"]);
+        let first = assemble(&first, kernel(), &|_| {}).unwrap();
+        let second = assemble(&second, kernel(), &|_| {}).unwrap();
+        let mut names: Vec<_> = first.manifest.files.keys().map(String::as_str).collect();
+        assert_eq!(names, [PXE_SCRIPT, INITRAMFS_FILE, KERNEL_FILE]);
+        names.extend([MANIFEST_FILE, SIGNATURE_FILE]);
+        for name in names {
+            let read = |release: &Release| fs::read(release.dir.join(name)).unwrap();
+            assert!(read(&first) == read(&second), "{name} differs");
+        }
+        let public = sign::public_pem(&sign::load_or_make(&key).unwrap()).unwrap();
+        assert_eq!(crate::verify(&second.dir, &public).unwrap(), second.manifest);
+    }
+
+    #[test]
+    fn the_script_for_ipxe_names_the_files_beside_it() {
+        let script = pxe_script();
+        assert!(script.starts_with("#!ipxe\n"));
+        assert!(script.contains("kernel vmlinuz initrd=initrd.zst console=ttyS0"));
+        assert!(script.contains("initrd --name initrd.zst initrd.zst\nboot\n"));
+    }
 }
