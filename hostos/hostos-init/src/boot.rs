@@ -1,5 +1,6 @@
 //! The way from a bare kernel to a machine that serves, step by step.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -12,7 +13,7 @@ use hostos_stage1::modules;
 use hostos_units::{Remote, ShutdownAction};
 use nix::sys::reboot::RebootMode;
 use tokio::sync::mpsc;
-use tokio::task;
+use tokio::task::{self, JoinSet};
 
 use crate::config::{ConfigError, Outcome};
 use crate::failure::{self, failure, give_up};
@@ -20,7 +21,8 @@ use crate::report::Reporter;
 use crate::state::State;
 use crate::state_disk::StateDisk;
 use crate::{
-    clock, config, early, identity, kernel_arguments, kernel_log, network, power, ready, state, system, units,
+    clock, config, early, identity, kernel_arguments, kernel_log, network, power, ready, root_image, space,
+    state, system, units,
 };
 
 /// A daemon that is silent for so long will not answer.
@@ -49,20 +51,27 @@ fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
         .max_blocking_threads(2)
         .build()
         .map_err(|error| failure(Stage::Init, &error, ""))?;
-    let network = runtime.block_on(prepare(reporter))?;
+    let (network, on_disk) = runtime.block_on(prepare(reporter))?;
     let (units, failed) = units::start(reporter)?;
     reporter.stage(Stage::Units, "");
     let (remote, expected) = (units.remote(), units.expected.clone());
     let background = reporter.clone();
     thread::Builder::new()
         .name("background".to_owned())
-        .spawn(move || runtime.block_on(accompany(&background, network, expected, failed, remote)))
+        .spawn(move || {
+            runtime.block_on(async {
+                tokio::join!(
+                    accompany(&background, network, on_disk, expected, failed, remote),
+                    space::watch(&background, on_disk)
+                )
+            })
+        })
         .map_err(|error| failure(Stage::Units, &error, ""))?;
     units.run()
 }
 
-/// Everything up to the units: mounts, modules, state, config, network.
-async fn prepare(reporter: &Reporter) -> Result<Network, Failure> {
+/// Everything up to the units: mounts, modules, state, config, network. Also says whether the state is on a disk.
+async fn prepare(reporter: &Reporter) -> Result<(Network, bool), Failure> {
     early::mount_all().map_err(|error| failure(Stage::Init, &error, ""))?;
     kernel_log::start();
     early::set_up_cgroups().map_err(|error| failure(Stage::Init, &error, ""))?;
@@ -112,7 +121,7 @@ async fn prepare(reporter: &Reporter) -> Result<Network, Failure> {
         .map_err(|error| failure(Stage::Modules, &error, ""))?
         .map_err(|error| failure(Stage::Modules, &error, DAMAGED))?;
     reporter.stage(Stage::Modules, "");
-    Ok(network)
+    Ok((network, matches!(state, State::Disk(_))))
 }
 
 /// Runs what blocks on another thread; only a bug ends that without a result.
@@ -162,13 +171,15 @@ fn refused(reporter: &Reporter, state: &State, error: &ConfigError) -> Failure {
 async fn accompany(
     reporter: &Reporter,
     network: Network,
+    on_disk: bool,
     expected: Vec<&'static str>,
     mut failed: mpsc::Receiver<String>,
     remote: Remote,
 ) {
     let mut presses = power::watch();
     let ready = async {
-        match wait_for_daemons(reporter, &expected, &mut failed).await {
+        let address = network.online().map_or(Ipv4Addr::LOCALHOST.into(), |online| online.address);
+        match wait_for_daemons(reporter, &expected, address, &mut failed).await {
             Ok(()) => reporter.send(Report::Ready {
                 uptime_ms: system::uptime_ms(),
                 version: system::VERSION.to_owned(),
@@ -185,6 +196,9 @@ async fn accompany(
                 reporter.send(Report::Failed(failure));
             }
         }
+        if on_disk {
+            free_root_memory().await;
+        }
         std::future::pending::<()>().await;
     };
     let on_time = clock::keep_right(network.ask_time_servers());
@@ -195,6 +209,15 @@ async fn accompany(
     }
     // The network is kept to the very end: units that stop may still need it.
     std::future::pending::<()>().await;
+}
+
+/// Once those who waited for the machine had their turn.
+async fn free_root_memory() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    match task::spawn_blocking(root_image::move_to_disk).await {
+        Ok(Err(error)) => tracing::warn!(%error, "the root stays in memory"),
+        Ok(Ok(())) | Err(_) => {}
+    }
 }
 
 fn describe(disk: &StateDisk) -> String {
@@ -211,40 +234,55 @@ fn load_modules(list: &str) -> Result<usize, modules::LoadModulesError> {
 async fn wait_for_daemons(
     reporter: &Reporter,
     expected: &[&'static str],
+    address: IpAddr,
     failed: &mut mpsc::Receiver<String>,
 ) -> Result<(), Failure> {
-    for unit in expected {
-        let (stage, what) = if *unit == units::ENGINE {
-            (Stage::Engine, "the engine")
-        } else {
-            (Stage::Ssh, "the ssh server")
-        };
-        let problem = |message: String| Failure {
-            stage,
-            message,
-            hint: format!("look at `journalctl -u {unit}` on the machine"),
-        };
-        let answers = async {
-            match stage {
-                Stage::Engine => ready::engine(DAEMON_LIMIT).await,
-                _ => ready::ssh(DAEMON_LIMIT).await,
-            }
-        };
-        let gone = async {
-            while let Some(name) = failed.recv().await {
-                if name == *unit {
-                    return;
-                }
-            }
-            std::future::pending::<()>().await;
-        };
+    let mut coming: JoinSet<_> = expected.iter().map(|unit| answers(unit, address)).collect();
+    let mut waiting = expected.to_vec();
+    while !coming.is_empty() {
         tokio::select! {
-            true = answers => reporter.stage(stage, ""),
-            () = gone => return Err(problem(format!("{what} does not start: {unit} failed"))),
-            else => {
-                return Err(problem(format!("{what} did not answer within {} s", DAEMON_LIMIT.as_secs())));
+            Some(joined) = coming.join_next() => {
+                let Ok((unit, answers)) = joined else { continue };
+                let (stage, what) = describe_daemon(unit);
+                if !answers {
+                    let limit = DAEMON_LIMIT.as_secs();
+                    return Err(daemon_failure(unit, format!("{what} did not answer within {limit} s")));
+                }
+                waiting.retain(|other| *other != unit);
+                reporter.stage(stage, "");
+            }
+            Some(name) = failed.recv() => {
+                if let Some(unit) = waiting.iter().find(|unit| **unit == name) {
+                    let (_, what) = describe_daemon(unit);
+                    return Err(daemon_failure(unit, format!("{what} does not start: {unit} failed")));
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Whether a daemon answers in time.
+async fn answers(unit: &'static str, address: IpAddr) -> (&'static str, bool) {
+    let answers = match unit {
+        units::ENGINE => ready::engine(DAEMON_LIMIT).await,
+        units::KV => ready::port(address, 2379, DAEMON_LIMIT).await,
+        units::FLEET => ready::socket("/run/fleet.sock", DAEMON_LIMIT).await,
+        _ => ready::port(address, 22, DAEMON_LIMIT).await,
+    };
+    (unit, answers)
+}
+
+fn describe_daemon(unit: &str) -> (Stage, &'static str) {
+    match unit {
+        units::ENGINE => (Stage::Engine, "the engine"),
+        units::KV => (Stage::Kv, "the key-value store"),
+        units::FLEET => (Stage::Fleet, "the fleet agent"),
+        _ => (Stage::Ssh, "the ssh server"),
+    }
+}
+
+fn daemon_failure(unit: &str, message: String) -> Failure {
+    let (stage, _) = describe_daemon(unit);
+    Failure { stage, message, hint: format!("look at `journalctl -u {unit}` on the machine") }
 }

@@ -17,6 +17,8 @@ mod power;
 mod ready;
 mod recovery;
 mod report;
+mod root_image;
+mod space;
 mod state;
 mod state_disk;
 mod system;

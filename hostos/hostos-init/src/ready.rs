@@ -1,7 +1,7 @@
 //! Finds out when the daemons of a machine answer.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,9 +15,16 @@ pub(crate) async fn engine(limit: Duration) -> bool {
     eventually(limit, || async { ping().await.is_ok() }).await
 }
 
-/// Waits until something listens on the ssh port; false after `limit`.
-pub(crate) async fn ssh(limit: Duration) -> bool {
-    eventually(limit, || async { TcpStream::connect((Ipv4Addr::LOCALHOST, 22)).await.is_ok() }).await
+/// Waits until something listens on this port of the machine, on loopback or on `address`; false after
+/// `limit`.
+pub(crate) async fn port(address: IpAddr, port: u16, limit: Duration) -> bool {
+    let listens = |address: IpAddr| async move { TcpStream::connect((address, port)).await.is_ok() };
+    eventually(limit, || async { listens(Ipv4Addr::LOCALHOST.into()).await || listens(address).await }).await
+}
+
+/// Waits until something listens on this socket; false after `limit`.
+pub(crate) async fn socket(path: &str, limit: Duration) -> bool {
+    eventually(limit, || async { UnixStream::connect(path).await.is_ok() }).await
 }
 
 async fn eventually<F: Future<Output = bool>>(limit: Duration, attempt: impl Fn() -> F) -> bool {

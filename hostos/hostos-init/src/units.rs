@@ -17,6 +17,8 @@ const TARGET: &str = "multi-user.target";
 
 pub(crate) const ENGINE: &str = "docker.service";
 pub(crate) const SSH: &str = "sshd.service";
+pub(crate) const KV: &str = "kv.service";
+pub(crate) const FLEET: &str = "fleet.service";
 
 /// A supervisor whose units are queued.
 pub(crate) struct Units {
@@ -77,7 +79,7 @@ pub(crate) fn start(reporter: &Reporter) -> Result<(Units, mpsc::Receiver<String
         _ => {}
     });
     supervisor.start(TARGET).map_err(|error| broken(&error))?;
-    let expected = [ENGINE, SSH]
+    let expected = [ENGINE, SSH, KV, FLEET]
         .into_iter()
         .filter(|unit| supervisor.state(unit).is_some_and(|state| is_coming(&state)));
     let expected = expected.collect();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+const LOOP_CHANGE_FD: libc::Ioctl = 0x4C06;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
@@ -63,6 +64,17 @@ pub fn attach_read_only(file: &Path) -> io::Result<LoopDevice> {
         return Err(io::Error::last_os_error());
     }
     Ok(LoopDevice { path, _open: device })
+}
+
+/// Puts `file` in the place of the file behind a read-only loop device that is in use. It must hold the
+/// same bytes.
+pub fn change_backing(device: &Path, file: &File) -> io::Result<()> {
+    let device = File::open(device)?;
+    // SAFETY: the argument is the number of a descriptor that is open for the time of the call.
+    if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CHANGE_FD, file.as_raw_fd()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn config_for(backing: &File) -> LoopConfig {

@@ -96,6 +96,10 @@ impl Writer {
         if file.write_all(&header_bytes()).is_ok() {
             self.size = HEADER as u64;
             self.file = Some(file);
+        } else {
+            // On a full disk each record would leave an empty file otherwise.
+            let _ = fs::remove_file(&path);
+            self.number -= 1;
         }
         self.forget_oldest();
     }
