@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use hostos_api::manifest::Manifest;
 
-use super::Ended;
+use super::{Ended, Took, cpu_seconds};
 use crate::cargo;
 
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,udev,kmod,ifupdown,isc-dhcp-client,iproute2,iptables,\
@@ -65,8 +65,8 @@ impl Debian {
         Ok(Self { disk, initramfs, kernel: release.join(&manifest.kernel) })
     }
 
-    /// Seconds from the start of QEMU to the engine's answer.
-    pub(super) fn timed(&self) -> Result<f64> {
+    /// From the start of QEMU to the engine's answer.
+    pub(super) fn timed(&self) -> Result<Took> {
         let port = free_port()?;
         let began = Instant::now();
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -88,10 +88,11 @@ impl Debian {
             .args(["-device", "virtio-net-pci,netdev=n,romfile=", "-device", "virtio-rng-pci"]);
         let child =
             qemu.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("could not start QEMU")?;
-        let _ended = Ended(child);
+        let ended = Ended(child);
         while began.elapsed() < LIMIT {
             if answers(port) {
-                return Ok(began.elapsed().as_secs_f64());
+                let wall = began.elapsed().as_secs_f64();
+                return Ok(Took { wall, cpu: cpu_seconds(ended.0.id())? });
             }
             std::thread::sleep(Duration::from_millis(50));
         }
