@@ -93,6 +93,17 @@ impl Store {
         self.lock("certs", "the keys of the store", limit, &|| false)
     }
 
+    /// Waits until no other rmachine changes this cluster.
+    pub fn lock_cluster(&self, name: &MachineName, limit: Duration) -> Result<Lock, StoreError> {
+        self.lock(&format!("cluster-{name}"), &format!("cluster `{name}`"), limit, &|| false)
+    }
+
+    /// Folder of everything about a cluster.
+    #[must_use]
+    pub fn cluster(&self, name: &MachineName) -> PathBuf {
+        self.root.join("clusters").join(name.as_str())
+    }
+
     /// Waits until no other rmachine adds or removes images.
     pub fn lock_images(&self, limit: Duration) -> Result<Lock, StoreError> {
         self.lock("images", "the images of the store", limit, &|| false)

@@ -30,6 +30,7 @@ struct Question<'a> {
     client: Mac,
     wanted: Option<Ipv4Addr>,
     server: Option<Ipv4Addr>,
+    is_firmware: bool,
 }
 
 /// The answer to a frame if it is a question for us, and whether a lease is new.
@@ -48,6 +49,16 @@ pub(crate) fn answer(frame: &[u8], network: Network, leases: &mut Leases) -> Opt
     Some((reply(&question, kind, address, network), is_new))
 }
 
+/// Whether a frame asks for an address.
+pub(crate) fn is_question(frame: &[u8]) -> bool {
+    question(frame).is_some()
+}
+
+/// Whether firmware asks that boots from the network.
+pub(crate) fn is_firmware(frame: &[u8]) -> bool {
+    question(frame).is_some_and(|question| question.is_firmware)
+}
+
 fn question(frame: &[u8]) -> Option<Question<'_>> {
     let (_, source) = addresses(frame)?;
     let packet = frame.get(ETHERNET..)?;
@@ -63,8 +74,14 @@ fn question(frame: &[u8]) -> Option<Question<'_>> {
     if bootp.get(..3)? != [1, 1, 6] || bootp.get(BOOTP..BOOTP + 4)? != COOKIE {
         return None;
     }
-    let mut question =
-        Question { kind: 0, bootp: &bootp[..BOOTP], client: source, wanted: None, server: None };
+    let mut question = Question {
+        kind: 0,
+        bootp: &bootp[..BOOTP],
+        client: source,
+        wanted: None,
+        server: None,
+        is_firmware: false,
+    };
     question.client = Mac(bootp[28..34].try_into().ok()?);
     let current = Ipv4Addr::from(<[u8; 4]>::try_from(&bootp[12..16]).ok()?);
     question.wanted = (!current.is_unspecified()).then_some(current);
@@ -81,6 +98,10 @@ fn question(frame: &[u8]) -> Option<Question<'_>> {
                     50 => question.wanted = address(),
                     53 => question.kind = *value.first()?,
                     54 => question.server = address(),
+                    60 => {
+                        question.is_firmware |=
+                            value.starts_with(b"PXEClient") || value.starts_with(b"HTTPClient");
+                    }
                     _ => {}
                 }
                 options = &rest[usize::from(*length)..];

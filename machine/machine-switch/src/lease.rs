@@ -17,7 +17,7 @@ impl Network {
     /// Bits of the network.
     pub const PREFIX: u8 = 24;
     /// First and last machine.
-    const HOSTS: std::ops::RangeInclusive<u8> = 10..=250;
+    pub const HOSTS: std::ops::RangeInclusive<u8> = 10..=250;
 
     /// The switch's own address.
     #[must_use]
@@ -60,6 +60,19 @@ impl Leases {
         Self { given: text.lines().filter_map(line).collect() }
     }
 
+    /// Takes over what somebody else decided: these machines have these addresses, whoever had them.
+    pub fn reserve(&mut self, reserved: &Leases) {
+        self.given.retain(|mac, last| {
+            reserved.given.get(mac) == Some(last) || !reserved.given.values().any(|taken| taken == last)
+        });
+        self.given.extend(&reserved.given);
+    }
+
+    /// Sets one machine's address, by the last byte.
+    pub fn set(&mut self, mac: Mac, last: u8) {
+        self.given.insert(mac, last);
+    }
+
     /// As [`Self::parse`] reads it.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -92,6 +105,19 @@ mod tests {
         let mut again = Leases::parse(&format!("{}rubbish\n", leases.to_text()));
         assert_eq!(again, leases);
         assert_eq!(again.address(network, b), Some((Ipv4Addr::new(10, 88, 7, 11), false)));
+    }
+
+    #[test]
+    fn a_reserved_address_is_taken_from_whoever_had_it() {
+        let network = Network { base: Ipv4Addr::new(10, 88, 7, 0) };
+        let (old, new) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let mut leases = Leases::default();
+        leases.address(network, old);
+        let mut reserved = Leases::default();
+        reserved.set(new, 10);
+        leases.reserve(&reserved);
+        assert_eq!(leases.address(network, new), Some((Ipv4Addr::new(10, 88, 7, 10), false)));
+        assert_eq!(leases.address(network, old), Some((Ipv4Addr::new(10, 88, 7, 11), true)));
     }
 
     #[test]

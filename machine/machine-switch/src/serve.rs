@@ -31,6 +31,12 @@ pub struct Options {
     pub socket: PathBuf,
     /// Where given addresses are kept.
     pub leases: PathBuf,
+    /// Addresses that somebody else decided, in the same form; read again at every question. It need
+    /// not be there.
+    pub reserved: PathBuf,
+    /// While this file is there, firmware that boots from the network is answered by somebody on the
+    /// wire instead.
+    pub firmware: PathBuf,
     /// The network.
     pub network: Network,
     /// How long to go on without any machine.
@@ -170,7 +176,15 @@ impl Switch {
 
     fn frame(&self, port: Port, frame: Arc<[u8]>) {
         let changed = self.with(|shared| {
-            if let Some((answer, is_new)) = dhcp::answer(&frame, self.options.network, &mut shared.leases) {
+            if dhcp::is_question(&frame)
+                && let Ok(text) = std::fs::read_to_string(&self.options.reserved)
+            {
+                shared.leases.reserve(&Leases::parse(&text));
+            }
+            let elsewhere = dhcp::is_firmware(&frame) && self.options.firmware.exists();
+            if !elsewhere
+                && let Some((answer, is_new)) = dhcp::answer(&frame, self.options.network, &mut shared.leases)
+            {
                 if let Some(sender) = shared.ports.get(&port) {
                     // A full queue drops it; the client asks again.
                     let _ = sender.try_send(answer.into());
@@ -219,6 +233,8 @@ mod tests {
         Options {
             socket: dir.join("switch.sock"),
             leases: dir.join("leases"),
+            reserved: dir.join("reserved"),
+            firmware: dir.join("pxe.address"),
             network: Network { base: Ipv4Addr::new(10, 88, 0, 0) },
             idle: Duration::from_millis(200),
         }
