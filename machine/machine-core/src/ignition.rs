@@ -5,6 +5,7 @@
 
 use machine_types::{EngineOptions, MachineName};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 /// Spec version of the configs made here.
 pub const SPEC_VERSION: &str = "3.3.0";
@@ -14,6 +15,8 @@ pub const SPEC_VERSION: &str = "3.3.0";
 pub struct Identity<'a> {
     /// Becomes the host name.
     pub name: &'a MachineName,
+    /// Becomes the machine id, which the journal and fleet know it by.
+    pub id: Uuid,
     /// Name of the driver, for the engine's `provider` label.
     pub driver: &'a str,
     /// How the engine runs.
@@ -39,6 +42,7 @@ pub struct Identity<'a> {
 pub fn config(identity: &Identity<'_>) -> Value {
     let mut files = vec![
         file("/etc/hostname", 0o644, &format!("{}\n", identity.name)),
+        file("/etc/machine-id", 0o444, &format!("{}\n", identity.id.simple())),
         file("/etc/docker/ca.pem", 0o644, identity.ca),
         file("/etc/docker/server.pem", 0o644, identity.server_cert),
         file("/etc/docker/server-key.pem", 0o600, identity.server_key),
@@ -149,7 +153,7 @@ fn engine_environment(env: &[String]) -> String {
     unit
 }
 
-fn file(path: &str, mode: u32, contents: &str) -> Value {
+pub(crate) fn file(path: &str, mode: u32, contents: &str) -> Value {
     json!({
         "path": path,
         "mode": mode,
@@ -215,6 +219,7 @@ mod tests {
         let engine = EngineOptions { env: vec!["A=b \"c\" 5%".into()], ..EngineOptions::default() };
         let config = config(&Identity {
             name: &name,
+            id: Uuid::from_u128(1),
             driver: "qemu",
             engine: &engine,
             engine_port: 2376,

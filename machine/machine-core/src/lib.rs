@@ -5,6 +5,7 @@
 //! `machine-store` and in `rmachine`.
 
 pub mod boot;
+pub mod cluster;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod driver;

@@ -12,6 +12,10 @@ use crate::accel::Accel;
 
 /// Port of the engine in every machine.
 pub const ENGINE_PORT: u16 = 2376;
+/// Port of the key-value store in every machine of a cluster.
+pub const KV_PORT: u16 = 2379;
+/// Port of fleetd in every machine of a cluster.
+pub const FLEET_PORT: u16 = 49153;
 /// Port of the ssh server in every machine.
 pub const SSH_PORT: u16 = 22;
 
@@ -210,7 +214,7 @@ impl QemuConfig {
 
 /// A locally administered address, the same in every start and different for every machine.
 #[must_use]
-pub(crate) fn mac(id: Uuid, interface: u8) -> String {
+pub fn mac(id: Uuid, interface: u8) -> String {
     let b = id.as_bytes();
     format!("02:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", b[0], b[1], b[2], b[3], b[4] ^ interface)
 }

@@ -20,7 +20,7 @@ mod qmp;
 mod ready;
 
 pub use accel::{Accel, Verdict};
-pub use config::{ENGINE_PORT, Network, PortRange, QemuConfig, SSH_PORT};
+pub use config::{ENGINE_PORT, FLEET_PORT, KV_PORT, Network, PortRange, QemuConfig, SSH_PORT, mac};
 pub use control::{sweep, sweep_orphans};
 pub use driver::QemuDriver;
 pub use qcow2::empty as empty_disk;

@@ -83,6 +83,11 @@ pub fn server(
     let mut params = params(common, organization, now, CERTIFICATE_LIFE);
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    add_names(&mut params, names)?;
+    sign(authority, params)
+}
+
+fn add_names(params: &mut CertificateParams, names: &[String]) -> Result<(), PkiError> {
     for name in names {
         let san = match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
@@ -94,6 +99,24 @@ pub fn server(
             params.subject_alt_names.push(san);
         }
     }
+    Ok(())
+}
+
+/// A certificate for a member of a cluster: its id is the common name, its role the organizational
+/// unit, and it is good for both sides of a connection.
+pub fn member(
+    authority: &Pair,
+    organization: &str,
+    id: &str,
+    role: &str,
+    names: &[String],
+    now: OffsetDateTime,
+) -> Result<Pair, PkiError> {
+    let mut params = params(id, organization, now, CERTIFICATE_LIFE);
+    params.distinguished_name.push(DnType::OrganizationalUnitName, role);
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    add_names(&mut params, names)?;
     sign(authority, params)
 }
 

@@ -6,7 +6,7 @@
 mod issue;
 mod look;
 
-pub use issue::{Pair, PkiError, authority, client, server};
+pub use issue::{Pair, PkiError, authority, client, member, server};
 pub use look::{Certificate, key_matches};
 
 /// Ten years: the authority outlives its machines.
