@@ -6,11 +6,16 @@
 //!   `token://ID` the service is the one given as default
 //! - `etcd://HOST,HOST/PREFIX`: keys under a prefix of an etcd or kvd
 //!
-//! [`Source::parse`] understands a URL, [`Source::entries`] looks, [`Source::register`] adds oneself. How a kvd
+//! [`Source::parse`] understands a URL, [`Source::entries`] looks, [`Source::register`] adds oneself. [`Service`] is a
+//! token service of one's own. How a kvd
 //! founds its own cluster over the v2 discovery protocol is in `kvd` itself. `consul://` and `zk://` are refused.
 
 mod pattern;
+mod registry;
+mod service;
 mod source;
 
 pub use pattern::{PatternError, expand};
+pub use registry::{Founder, Refusal, Registry};
+pub use service::Service;
 pub use source::{DiscoveryError, Source};

@@ -127,7 +127,8 @@ impl Source {
         Ok(entries)
     }
 
-    /// Lists a member, for about `ttl` where the place forgets by itself.
+    /// Lists a member, for about `ttl` where the place forgets by itself; of our own token service 0
+    /// asks not to forget.
     ///
     /// # Errors
     /// When the place does not take it.
@@ -136,9 +137,8 @@ impl Source {
             Self::Nodes(_) => Err(DiscoveryError::ReadOnly("list of nodes")),
             Self::File(_) => Err(DiscoveryError::ReadOnly("file")),
             Self::Token { service, id } => {
-                ask(Method::POST, &format!("{service}/v1/clusters/{id}"), Some(entry.to_owned()))
-                    .await
-                    .map(drop)
+                let url = format!("{service}/v1/clusters/{id}?ttl={}", ttl.as_secs());
+                ask(Method::POST, &url, Some(entry.to_owned())).await.map(drop)
             }
             Self::Etcd { endpoints, prefix } => {
                 let client = Client::new(Config::new(endpoints.clone()))?;
