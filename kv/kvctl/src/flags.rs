@@ -33,7 +33,8 @@ pub(crate) struct Args {
     #[arg(long, global = true, env = "ETCDCTL_CERT")]
     cert: Option<PathBuf>,
     /// Its key
-    #[arg(long, global = true, env = "ETCDCTL_KEY")]
+    // Commands have a word of their own called `key`; the two must not share an id.
+    #[arg(id = "tls-key", long = "key", value_name = "KEY", global = true, env = "ETCDCTL_KEY")]
     key: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
