@@ -1,0 +1,4 @@
+//! The driver against a DigitalOcean that behaves badly.
+
+mod faults;
+mod mock;
