@@ -2,15 +2,22 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use hostos_config::Diagnostic;
+use hostos_metadata::{Firmware, MetadataError, Platform, Service};
 use hostos_provision::{ApplyError, LoadError, RESULT_FILE, Root, Source, SourceError};
+
+/// A cloud's metadata service may come up after the machine.
+const CLOUD_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why the config is not applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Cloud(#[from] MetadataError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("cannot open the root")]
@@ -27,6 +34,15 @@ pub(crate) enum Outcome {
     Before,
     /// It is applied; these things in it deserve a look.
     Applied { source: String, warnings: Vec<Diagnostic> },
+}
+
+/// The user data of the cloud that the machine is in, if it is in one.
+fn from_cloud(command_line: &str) -> Result<Option<Source>, MetadataError> {
+    let Some(platform) = Platform::detect(command_line, &Firmware::read(Path::new("/sys"))) else {
+        return Ok(None);
+    };
+    let data = Service::new(platform, CLOUD_LIMIT).user_data()?;
+    Ok(data.map(|bytes| Source { bytes, name: format!("user data of {}", platform.name()) }))
 }
 
 /// Makes the machine what its config says, if that takes no network: so the network can be what the
@@ -48,10 +64,11 @@ pub(crate) fn apply_without_network() -> Result<Option<Outcome>, ConfigError> {
 /// Makes the machine what its config says. Blocks while it fetches.
 pub(crate) fn apply() -> Result<Outcome, ConfigError> {
     let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    match hostos_provision::find_source(&command_line)? {
-        Some(source) => apply_source(source),
-        None => Ok(Outcome::None),
-    }
+    let found = match hostos_provision::find_source(&command_line)? {
+        Some(found) => Some(found),
+        None => from_cloud(&command_line)?,
+    };
+    found.map_or(Ok(Outcome::None), apply_source)
 }
 
 fn apply_source(source: Source) -> Result<Outcome, ConfigError> {
