@@ -199,3 +199,111 @@ pub fn sha256(path: &Path) -> Result<String> {
     let sum = ran(Command::new("sha256sum").arg(path))?.stdout_if_ok("sha256sum")?;
     Ok(sum.split(' ').next().unwrap_or_default().to_owned())
 }
+
+/// Machines of one cluster, and the ways to talk to it.
+pub struct Cluster {
+    /// Where its store is.
+    pub here: Workstation,
+    /// Its name.
+    pub name: &'static str,
+}
+
+impl Cluster {
+    /// Makes one with a single command; `more` are further flags of `create`.
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn create(name: &'static str, machines: &[&str], more: &[&str]) -> Result<Self> {
+        let here = Workstation::new()?;
+        let mut words = vec!["create", "-d", "qemu", "--qemu-memory", "512", "--timeout", "300"];
+        words.extend(["--cluster", name]);
+        words.extend(more);
+        words.extend(machines);
+        here.rmachine(&words)?;
+        Ok(Self { here, name })
+    }
+
+    /// `rmachine fleetctl -- WORDS…`
+    ///
+    /// # Errors
+    /// Any exit code but 0, with what it said.
+    pub fn fleetctl(&self, words: &[&str]) -> Result<String> {
+        self.here.rmachine(&[&["fleetctl", "--cluster", self.name, "--"], words].concat())
+    }
+
+    /// `rmachine kvctl -- WORDS…`
+    ///
+    /// # Errors
+    /// Any exit code but 0, with what it said.
+    pub fn kvctl(&self, words: &[&str]) -> Result<String> {
+        self.here.rmachine(&[&["kvctl", "--cluster", self.name, "--"], words].concat())
+    }
+
+    /// Whether `rmachine status` finds nothing wrong with it.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.here.rmachine(&["status", "--cluster", self.name]).is_ok()
+    }
+
+    /// The name of the machine that a unit is active on.
+    #[must_use]
+    pub fn machine_of(&self, unit: &str) -> Option<String> {
+        let words = ["status", "--cluster", self.name, "--format", "json"];
+        let seen: serde_json::Value =
+            serde_json::from_str(&self.here.try_rmachine(&words).ok()?.stdout).ok()?;
+        let units = seen["Units"].as_array()?;
+        let state = units.iter().find(|it| it["name"] == unit && it["systemdActiveState"] == "active")?;
+        let machines = seen["Machines"].as_array()?;
+        let found = machines.iter().find(|it| it["Id"] == state["machineID"])?;
+        Some(found["Name"].as_str()?.to_owned())
+    }
+
+    /// Pulls a machine's plug: SIGKILL to its QEMU.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pull_the_plug(&self, machine: &str) -> Result<()> {
+        let pid = self.here.qemu_pid(machine)?.to_string();
+        ran(Command::new("kill").args(["-9", &pid]))?.stdout_if_ok("kill").map(drop)
+    }
+
+    /// Cuts a machine off the cluster's switch, or connects it again.
+    ///
+    /// # Errors
+    /// Its QEMU does not obey.
+    pub fn link(&self, machine: &str, up: bool) -> Result<()> {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let path = self.here.machine_dir(machine).join("query.sock");
+        let mut stream = std::os::unix::net::UnixStream::connect(&path)
+            .with_context(|| format!("no QEMU at {}", path.display()))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        lines.next().context("no greeting")??;
+        for command in [
+            serde_json::json!({ "execute": "qmp_capabilities" }),
+            serde_json::json!({ "execute": "set_link", "arguments": { "name": "net1", "up": up } }),
+        ] {
+            writeln!(stream, "{command}")?;
+            loop {
+                let line = lines.next().context("QEMU ended")??;
+                if line.contains("\"error\"") {
+                    bail!("QEMU says {line}");
+                }
+                if line.contains("\"return\"") {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a unit file and returns its path.
+    ///
+    /// # Errors
+    /// No room.
+    pub fn unit_file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.here.store().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    }
+}

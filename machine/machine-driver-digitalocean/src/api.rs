@@ -1,8 +1,11 @@
 //! DigitalOcean's API (v2) as far as a driver needs it. Calls that change nothing, or can be repeated
 //! without harm, are repeated here; making a droplet is not one of them.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -112,6 +115,18 @@ impl Droplet {
     }
 }
 
+/// rmachine is a static program, in which the C library resolves no names.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = kv_client::resolve::lookup(name.as_str()).await?;
+            Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
+        })
+    }
+}
+
 /// A way to DigitalOcean.
 pub struct Api {
     client: Client,
@@ -127,7 +142,7 @@ impl Api {
     /// TLS cannot be set up.
     pub fn new(base: &str, token: &str, timing: Timing) -> Result<Self, ApiError> {
         let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring supports the default protocol versions")
@@ -135,6 +150,7 @@ impl Api {
             .with_no_client_auth();
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(Names))
             .user_agent(concat!("rmachine/", env!("CARGO_PKG_VERSION")))
             .timeout(timing.request)
             .redirect(reqwest::redirect::Policy::none())

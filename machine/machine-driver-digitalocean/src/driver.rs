@@ -1,7 +1,7 @@
 //! The driver itself: makes one droplet, and never a second; removes all that was made.
 
 use std::fs;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -234,8 +234,9 @@ impl Driver for DigitalOceanDriver {
 
     fn wait_ready(&mut self, session: &Session<'_>) -> Result<(), DriverError> {
         let at = format!("{}:{ENGINE_PORT}", self.config.ip_address);
-        let address = at.to_socket_addrs().ok().and_then(|mut found| found.next());
-        let address = address.ok_or_else(|| DriverError::failed("the droplet has no address"))?;
+        let address = at
+            .parse::<SocketAddr>()
+            .map_err(|error| DriverError::failed("the droplet has no address").source(error))?;
         let start = Instant::now();
         while start.elapsed() < session.ready_limit {
             session.cancel.check()?;

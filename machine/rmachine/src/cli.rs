@@ -71,14 +71,22 @@ fn go_bool(text: &str) -> Result<bool, String> {
 pub(crate) enum Command {
     /// Print the machine that the docker client talks to now
     Active(commands::active::Active),
+    /// Keep clusters: machines with one network, one kv and one fleet
+    Cluster(commands::cluster::ClusterArgs),
     /// Print a script that completes the words of this program in a shell
     Completion(commands::completion::Completion),
     /// Print the flags that point a docker client to a machine
     Config(commands::config::Config),
     /// Make machines
     Create(Box<commands::create::Create>),
+    /// Make, serve and list the places where machines find each other
+    Discovery(commands::discovery::Discovery),
+    /// Run etcdctl on a cluster
+    Etcdctl(commands::tools::Tool),
     /// Print the shell commands that point docker clients to a machine
     Env(commands::env::Env),
+    /// Run fleetctl on a cluster
+    Fleetctl(commands::tools::Tool),
     /// Keep the images that machines boot
     Image(commands::image::ImageArgs),
     /// Print all that is known of a machine
@@ -87,6 +95,8 @@ pub(crate) enum Command {
     Ip(commands::show::Many),
     /// Turn machines off as by pulling the plug
     Kill(commands::show::Many),
+    /// Run kvctl on a cluster
+    Kvctl(commands::tools::Tool),
     /// Print what a machine said since its last start
     Logs(commands::logs::Logs),
     /// List machines
@@ -101,6 +111,8 @@ pub(crate) enum Command {
     Port(commands::port::Port),
     /// Bring keys and settings into machines again
     Provision(commands::show::Many),
+    /// Boot bare machines from the network into a cluster
+    Pxe(commands::pxe::Pxe),
     /// Make new certificates for machines
     RegenerateCerts(commands::certs::Regenerate),
     /// Restart machines
@@ -113,8 +125,8 @@ pub(crate) enum Command {
     Ssh(commands::ssh::Ssh),
     /// Turn machines on
     Start(commands::power::Power),
-    /// Print the state of a machine
-    Status(commands::show::One),
+    /// Print the state of a machine, or with --cluster of a whole cluster
+    Status(commands::status::Status),
     /// Turn machines off in an orderly way
     Stop(commands::show::Many),
     /// Change machines to another image, and back if it does not work

@@ -45,6 +45,12 @@ impl Context {
         Ok(Self { store, certs, cancel: OnceLock::new() })
     }
 
+    /// The same for another thread, with the same switch.
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        let cancel = OnceLock::from(self.cancel().clone());
+        Ok(Self { store: Store::at(self.store.root())?, certs: self.certs.clone(), cancel })
+    }
+
     /// The switch; from its first use on Ctrl-C throws it instead of ending the program.
     pub(crate) fn cancel(&self) -> &Cancel {
         self.cancel.get_or_init(|| {

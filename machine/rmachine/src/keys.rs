@@ -162,7 +162,7 @@ fn is_there(path: &Path) -> bool {
 }
 
 /// Both files, or nothing when the certificate is missing.
-fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Failure> {
+pub(crate) fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Failure> {
     if !is_there(cert) {
         return Ok(None);
     }
@@ -177,7 +177,7 @@ fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Failure> {
     Ok(Some(Pair { cert: text(cert)?, key: text(key)? }))
 }
 
-fn write_pair(cert: &Path, key: &Path, pair: &Pair) -> Result<(), Failure> {
+pub(crate) fn write_pair(cert: &Path, key: &Path, pair: &Pair) -> Result<(), Failure> {
     write_unsynced(key, pair.key.as_bytes(), 0o600)?;
     Ok(write_unsynced(cert, pair.cert.as_bytes(), 0o644)?)
 }
@@ -198,6 +198,6 @@ fn organization() -> String {
     std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "rmachine".into())
 }
 
-fn pki(error: &machine_pki::PkiError) -> Failure {
+pub(crate) fn pki(error: &machine_pki::PkiError) -> Failure {
     Failure::because("could not make a certificate", error)
 }

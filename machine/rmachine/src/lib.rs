@@ -7,8 +7,10 @@
 mod out;
 
 mod cli;
+mod cluster;
 mod commands;
 mod context;
+mod discovery;
 mod engine;
 mod failure;
 mod image;

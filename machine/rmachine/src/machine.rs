@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use machine_core::driver::{Driver, DriverError, Observer, Place, Session};
+use machine_driver_digitalocean::DigitalOceanDriver;
 use machine_driver_generic::{GenericDriver, NoneDriver};
 use machine_driver_qemu::QemuDriver;
 use machine_types::{MachineName, Record, State};
@@ -86,6 +87,7 @@ fn load_driver(record: &Record) -> Result<Box<dyn Driver>, Failure> {
         machine_driver_qemu::NAME => Box::new(QemuDriver::load(data)?),
         NoneDriver::NAME => Box::new(NoneDriver::load(data)?),
         GenericDriver::NAME => Box::new(GenericDriver::load(data)?),
+        machine_driver_digitalocean::NAME => Box::new(DigitalOceanDriver::load(data)?),
         other => return Err(Failure::new(format!("this rmachine has no driver `{other}`"))),
     })
 }

@@ -2,9 +2,10 @@
 //! machines are connected to it.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,13 +75,19 @@ pub(crate) fn run(context: &Context, args: &Switch) -> Result<ExitCode, Failure>
     // then somebody started us by hand.
     let _ = nix::unistd::setsid();
     let dir = dir(context, &args.cluster);
+    let base = match crate::cluster::find(context, &args.cluster)? {
+        Some(cluster) => cluster.network,
+        None => crate::cluster::default_network(&args.cluster),
+    };
     // Relative names: a socket's path may be longer than the kernel takes, and the store may move.
     std::env::set_current_dir(&dir)
         .map_err(|error| Failure::because(format!("could not enter {}", dir.display()), &error))?;
     let options = Options {
         socket: PathBuf::from(SOCKET),
         leases: PathBuf::from(LEASES),
-        network: network(&args.cluster),
+        firmware: PathBuf::from(crate::cluster::PXE),
+        reserved: PathBuf::from(crate::cluster::RESERVED),
+        network: Network { base },
         idle: IDLE,
     };
     match crate::commands::ssh::runtime()?.block_on(machine_switch::serve(options)) {
@@ -93,15 +100,19 @@ fn dir(context: &Context, cluster: &MachineName) -> PathBuf {
     context.store.root().join("clusters").join(cluster.as_str())
 }
 
-fn listens(dir: &std::path::Path) -> bool {
-    use std::os::fd::AsRawFd;
-    let Ok(dir) = File::open(dir) else { return false };
-    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
-    std::os::unix::net::UnixStream::connect(path).is_ok()
+fn listens(dir: &Path) -> bool {
+    dial(dir).is_ok()
 }
 
-/// Each cluster has its own wire, so equal networks do no harm; different ones are easier to read.
-fn network(cluster: &MachineName) -> Network {
-    let hash = cluster.as_str().bytes().fold(7_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte));
-    Network { base: Ipv4Addr::new(10, 66, hash, 0) }
+/// Whatever the length of the store's name, the kernel takes this one.
+fn dial(dir: &Path) -> std::io::Result<UnixStream> {
+    let dir = File::open(dir)?;
+    UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))
+}
+
+/// A port of a cluster's switch, which is started if it does not run.
+pub(crate) fn connect(context: &Context, cluster: &MachineName) -> Result<UnixStream, Failure> {
+    ensure(context, cluster)?;
+    dial(&dir(context, cluster))
+        .map_err(|error| Failure::because(format!("the switch of cluster `{cluster}` is gone"), &error))
 }

@@ -73,6 +73,14 @@ pub(crate) fn is_due(machine: &Machine) -> bool {
             .is_ok_and(|cert| cert.is_old(OffsetDateTime::now_utc()))
 }
 
+/// Whether the machine's certificate is without a name or address that the machine has by now.
+pub(crate) fn lacks_names(machine: &Machine) -> bool {
+    let read = |file: &str| std::fs::read_to_string(machine.place.dir.join(file)).unwrap_or_default();
+    !machine.driver.has_own_engine()
+        && Certificate::read(&read("server.pem"), &read("ca.pem"))
+            .is_ok_and(|cert| !cert.covers(&certificate_names(machine)))
+}
+
 /// Brings keys and settings into the machine, new ones if they are due or with `renew` in any case.
 pub(crate) fn renew(context: &Context, machine: &mut Machine, renew: bool) -> Result<(), Failure> {
     if renew {

@@ -1,6 +1,8 @@
 //! `rmachine create`: from nothing, or from where an interrupted create stopped, to a machine whose
 //! engine answers over TLS. What fails is taken back.
 
+pub(crate) mod cluster;
+mod digitalocean;
 mod flags;
 mod generic;
 pub(crate) mod ignition;
@@ -30,7 +32,8 @@ use crate::keys::{MachineKeys, machine_keys, sync_store_keys};
 use crate::machine::Machine;
 use crate::progress::Printer;
 
-const DRIVERS: [&str; 3] = [machine_driver_qemu::NAME, GenericDriver::NAME, NoneDriver::NAME];
+const DRIVERS: [&str; 4] =
+    [machine_driver_qemu::NAME, machine_driver_digitalocean::NAME, GenericDriver::NAME, NoneDriver::NAME];
 /// How docker-machine begins to tell that flags of a driver are wrong.
 const WRONG_FLAGS: &str = "Error setting machine configuration from flags provided";
 /// Files of a machine's folder that are larger are no keys.
@@ -48,7 +51,13 @@ pub(crate) fn run(context: &Context, args: &Create) -> Result<ExitCode, Failure>
         machine_driver_qemu::NAME => Some(image::choose(context, args.qemu.image.as_deref())?.id),
         _ => None,
     };
-    each(&names, |name| one(context, args, name, image.as_deref(), extra.as_ref()))
+    let plan = cluster::plan(context, args, &names)?;
+    let (image, plan) = (image.as_deref(), plan.as_ref());
+    let done = each(&names, |name| one(context, args, name, image, extra.as_ref(), plan))?;
+    if let Some(plan) = plan {
+        cluster::settle(context, plan)?;
+    }
+    Ok(done)
 }
 
 fn one(
@@ -57,11 +66,12 @@ fn one(
     name: &MachineName,
     image: Option<&str>,
     extra: Option<&hostos_config::Config>,
+    plan: Option<&cluster::Plan>,
 ) -> Result<(), Failure> {
     let _lock = context.lock(name)?;
     let printer = Printer::new(name);
     let mut machine = begin(context, args, name, image, &printer)?;
-    let result = finish(context, args, &mut machine, extra, &printer);
+    let result = finish(context, args, &mut machine, extra, plan, &printer);
     match result {
         Ok(()) => {
             printer.step("ready");
@@ -124,7 +134,7 @@ fn begin(
             swarm_options: args.swarm_options(),
             auth_options: auth_options(context, name, &args.tls_san),
             ignition: String::new(),
-            cluster: args.cluster.clone(),
+            cluster: args.cluster_name(),
         },
     };
     let mut machine = Machine::of(context, record)?;
@@ -156,7 +166,7 @@ fn new_driver(
     match args.driver.as_str() {
         machine_driver_qemu::NAME => {
             let config = QemuConfig::new(name.as_str(), id, image.unwrap_or_default());
-            Ok(Box::new(QemuDriver::new(args.qemu.apply(config, args.cluster.as_ref())?)))
+            Ok(Box::new(QemuDriver::new(args.qemu.apply(config, args.cluster_name().as_ref())?)))
         }
         NoneDriver::NAME => match args.url.as_deref() {
             Some(url) if !url.is_empty() => Ok(Box::new(NoneDriver::new(url))),
@@ -165,6 +175,7 @@ fn new_driver(
             ))),
         },
         GenericDriver::NAME => Ok(Box::new(args.generic.driver(name)?)),
+        machine_driver_digitalocean::NAME => Ok(Box::new(args.digitalocean.driver(name, id)?)),
         other => Err(no_driver(other)),
     }
 }
@@ -180,6 +191,7 @@ fn finish(
     args: &Create,
     machine: &mut Machine,
     extra: Option<&hostos_config::Config>,
+    plan: Option<&cluster::Plan>,
     printer: &Printer,
 ) -> Result<(), Failure> {
     if machine.driver.has_own_engine() {
@@ -197,6 +209,9 @@ fn finish(
     machine.record.progress = Progress::Keys;
     printer.step("keys and certificates are made");
     context.cancel().check()?;
+    if let Some(plan) = plan {
+        cluster::bring(context, plan, machine, printer)?;
+    }
     let config = ignition::whole(machine, &keys, extra)?;
     reached(context, machine, Progress::Driver)?;
     let limit = args.ready_limit();
@@ -210,7 +225,11 @@ fn finish(
     });
     up?;
     synced?;
-    reached(context, machine, Progress::Done)
+    reached(context, machine, Progress::Done)?;
+    match plan {
+        Some(plan) => cluster::arrive(context, args.swarm_discovery(), plan, machine, printer),
+        None => Ok(()),
+    }
 }
 
 /// A machine counts as made once its keys, and those it trusts, outlive a crash.

@@ -1,13 +1,17 @@
 //! `rmachine env`: shell commands that point docker clients to a machine.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use machine_driver_qemu::{FLEET_PORT, KV_PORT};
+use machine_types::{MachineName, State};
 
+use crate::cluster;
 use crate::commands::config::{reach, refuse_swarm};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::machine::name_or_default;
+use crate::machine::{Machine, name_or_default};
 
 /// Flags of `env`.
 #[derive(Debug, Args)]
@@ -26,13 +30,97 @@ pub(crate) struct Env {
     /// Add the machine's address to NO_PROXY
     #[arg(long)]
     no_proxy: bool,
+    /// Point fleetctl to the machine's cluster instead
+    #[arg(long)]
+    fleet: bool,
+    /// Point etcdctl and kvctl to the machine's cluster instead
+    #[arg(long)]
+    kv: bool,
 }
 
 const VARIABLES: [&str; 4] = ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"];
 
+/// What fleetctl and etcdctl read; the first four are fleetctl's.
+const CLUSTER_VARIABLES: [&str; 9] = [
+    "FLEETCTL_ENDPOINT",
+    "FLEETCTL_CA_FILE",
+    "FLEETCTL_CERT_FILE",
+    "FLEETCTL_KEY_FILE",
+    "ETCDCTL_API",
+    "ETCDCTL_ENDPOINTS",
+    "ETCDCTL_CACERT",
+    "ETCDCTL_CERT",
+    "ETCDCTL_KEY",
+];
+
+/// What points the clients of a cluster to it; `first` is the machine that fleetctl talks to.
+pub(crate) fn cluster_variables(
+    context: &Context,
+    cluster: &MachineName,
+    first: Option<&MachineName>,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let machines = cluster::machines(context, cluster)?;
+    let runs =
+        |machine: &&Machine| machine.state(Duration::from_secs(2)).is_ok_and(|state| state == State::Running);
+    let running: Vec<&Machine> = machines.iter().filter(runs).collect();
+    let wanted = |machine: &&&Machine| first.is_none_or(|first| machine.record.name == *first);
+    let fleet = running.iter().filter(wanted).find_map(|machine| cluster::endpoint(machine, FLEET_PORT));
+    let kv: Vec<String> = running
+        .iter()
+        .filter_map(|machine| Some(format!("https://{}", cluster::endpoint(machine, KV_PORT)?)))
+        .collect();
+    let (Some(fleet), false) = (fleet, kv.is_empty()) else {
+        let what = first.map_or_else(
+            || format!("no machine of cluster `{cluster}`"),
+            |name| format!("`{name}`, of cluster `{cluster}`, or none of its machines"),
+        );
+        return Err(Failure::new(format!("{what} runs")).hint("start machines with `rmachine start`"));
+    };
+    let file = |name: &str| context.store.cluster(cluster).join(name).display().to_string();
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(file);
+    let values = [
+        format!("https://{fleet}"),
+        ca.clone(),
+        cert.clone(),
+        key.clone(),
+        "3".into(),
+        kv.join(","),
+        ca,
+        cert,
+        key,
+    ];
+    Ok(CLUSTER_VARIABLES.into_iter().zip(values).collect())
+}
+
+/// For `--fleet` and `--kv`.
+fn print_cluster(context: &Context, args: &Env, shell: Shell) -> Result<(), Failure> {
+    let wanted = |variable: &str| if variable.starts_with("FLEETCTL") { args.fleet } else { args.kv };
+    if args.unset {
+        CLUSTER_VARIABLES.iter().filter(|it| wanted(it)).for_each(|it| say!("{}", shell.unset(it)));
+    } else {
+        let name = name_or_default(context, args.name.as_ref())?;
+        let machine = Machine::load(context, &name)?;
+        let cluster = machine.record.host_options.cluster.ok_or_else(|| {
+            Failure::new(format!("machine `{name}` is in no cluster"))
+                .hint("make machines of a cluster with `rmachine create --cluster NAME …`")
+        })?;
+        for (variable, value) in cluster_variables(context, &cluster, Some(&name))? {
+            if wanted(variable) {
+                say!("{}", shell.set(variable, &value));
+            }
+        }
+    }
+    put!("{}", shell.usage(&command_line()));
+    Ok(())
+}
+
 pub(crate) fn run(context: &Context, args: &Env) -> Result<ExitCode, Failure> {
     refuse_swarm(args.swarm)?;
     let shell = Shell::of(args.shell.as_deref(), std::env::var("SHELL").ok().as_deref());
+    if args.fleet || args.kv {
+        print_cluster(context, args, shell)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (no_proxy_name, no_proxy) = no_proxy();
     if args.unset {
         if args.name.is_some() {

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use filter::Filters;
 use go_template::{Missing, Template};
+use machine_pxe::Progress;
 use machine_types::{HostOptions, MachineName, State};
 use serde_json::{Value, json};
 
+use crate::commands::pxe;
 use crate::commands::show::engine_version;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -80,7 +82,10 @@ pub(crate) fn run(context: &Context, args: &Ls) -> Result<ExitCode, Failure> {
     } else {
         Ask::State
     };
-    let all = list(context, &names, limit, ask);
+    let mut all = list(context, &names, limit, ask);
+    if !args.quiet {
+        all.extend(bare_machines(context)?);
+    }
     let items: Vec<&Item> = all.iter().filter(|item| filters.accept(item, &all)).collect();
     if args.quiet {
         items.iter().for_each(|item| say!("{}", item.name));
@@ -91,6 +96,34 @@ pub(crate) fn run(context: &Context, args: &Ls) -> Result<ExitCode, Failure> {
         put!("{}", show(format, &items, &all)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Machines that boot from the network, as the clusters' books of them say.
+fn bare_machines(context: &Context) -> Result<Vec<Item>, Failure> {
+    let mut items = Vec::new();
+    for cluster in crate::cluster::all(context)? {
+        for known in pxe::known(context, &cluster.name) {
+            let name = known.name.clone().unwrap_or_else(|| known.mac.to_string().replace(':', "-"));
+            let Ok(name) = name.parse() else { continue };
+            items.push(Item {
+                name,
+                active_host: false,
+                active_swarm: false,
+                driver: "pxe".into(),
+                state: match known.progress {
+                    Progress::Discovered => State::Stopped,
+                    Progress::Approved | Progress::Loading | Progress::Configured => State::Starting,
+                    Progress::Joined => State::Running,
+                },
+                url: known.address.map(|address| format!("tcp://{address}:2376")).unwrap_or_default(),
+                options: HostOptions { cluster: Some(cluster.name.clone()), ..HostOptions::default() },
+                version: "Unknown".into(),
+                error: if known.progress == Progress::Joined { String::new() } else { pxe::sentence(&known) },
+                took: Duration::ZERO,
+            });
+        }
+    }
+    Ok(items)
 }
 
 /// Looks at all these machines at once.

@@ -2,9 +2,11 @@
 
 pub(crate) mod active;
 pub(crate) mod certs;
+pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
+pub(crate) mod discovery;
 pub(crate) mod env;
 pub(crate) mod image;
 pub(crate) mod inspect;
@@ -12,10 +14,13 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod port;
 pub(crate) mod power;
+pub(crate) mod pxe;
 pub(crate) mod rm;
 pub(crate) mod scp;
 pub(crate) mod show;
 pub(crate) mod ssh;
+pub(crate) mod status;
+pub(crate) mod tools;
 pub(crate) mod upgrade;
 
 use std::process::ExitCode;
@@ -36,14 +41,19 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let context = Context::new(&cli.global)?;
     match cli.command {
         Command::Active(args) => active::run(&context, &args),
+        Command::Cluster(args) => cluster::run(&context, &args),
         Command::Completion(args) => completion::run(&args),
         Command::Config(args) => config::run(&context, &args),
         Command::Create(args) => create::run(&context, &args),
+        Command::Discovery(args) => discovery::run(&context, &args),
+        Command::Etcdctl(args) => tools::run(&context, "etcdctl", &args),
         Command::Env(args) => env::run(&context, &args),
+        Command::Fleetctl(args) => tools::run(&context, "fleetctl", &args),
         Command::Image(args) => image::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
         Command::Ip(args) => show::ip(&context, &args),
         Command::Kill(args) => power::kill(&context, &args),
+        Command::Kvctl(args) => tools::run(&context, "kvctl", &args),
         Command::Logs(args) => logs::run(&context, &args),
         Command::Ls(args) => ls::run(&context, &args),
         Command::Mount(_) => Err(Failure::new("machines cannot mount folders of each other yet")
@@ -51,13 +61,14 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::NetworkSwitch(args) => crate::switch::run(&context, &args),
         Command::Port(args) => port::run(&context, &args),
         Command::Provision(args) => certs::provision(&context, &args),
+        Command::Pxe(args) => pxe::run(&context, &args),
         Command::RegenerateCerts(args) => certs::regenerate(&context, &args),
         Command::Restart(args) => power::restart(&context, &args),
         Command::Rm(args) => rm::run(&context, &args),
         Command::Scp(args) => scp::run(&context, &args),
         Command::Ssh(args) => ssh::run(&context, &args),
         Command::Start(args) => power::start(&context, &args),
-        Command::Status(args) => show::status(&context, &args),
+        Command::Status(args) => status::run(&context, &args),
         Command::Stop(args) => power::stop(&context, &args),
         Command::Upgrade(args) => upgrade::run(&context, &args),
         Command::Url(args) => show::url(&context, &args),

@@ -112,6 +112,11 @@ pub(crate) fn bring_up(
     machine.drive(context, observer, limit, |driver, session| driver.start(session))?;
     machine.drive(context, observer, limit, |driver, session| driver.wait_ready(session))?;
     keep_client_young(context, &machine.place.dir);
+    if certs::lacks_names(machine) {
+        // Its address was not known when its first certificate was made.
+        printer_step(observer, "giving it a certificate for its address");
+        certs::renew(context, machine, true)?;
+    }
     answers(context, machine)?;
     if certs::is_due(machine) {
         printer_step(observer, "renewing its certificate");

@@ -30,20 +30,27 @@ pub(crate) fn run(context: &Context, args: &Rm) -> Result<ExitCode, Failure> {
     if !args.force && !args.yes && !confirmed(&args.names)? {
         return Ok(ExitCode::SUCCESS);
     }
-    each(&args.names, |word| {
+    remove(context, &args.names, args.force)
+}
+
+/// Removes these machines; with `force` also what their drivers cannot remove.
+pub(crate) fn remove(context: &Context, words: &[String], force: bool) -> Result<ExitCode, Failure> {
+    let names: Vec<MachineName> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    crate::commands::cluster::before_removal(context, &names);
+    each(words, |word| {
         let name = &match word.parse::<MachineName>() {
             Ok(name) => name,
             // No machine can have such a name.
-            Err(_) if args.force => return Ok(()),
+            Err(_) if force => return Ok(()),
             Err(_) => return Err(missing(word)),
         };
         if !context.store.exists(name) {
             // Somebody removed the folder by hand; its QEMU does not notice.
             let ended = machine_driver_qemu::sweep_orphans(&context.store.machine(name));
-            return if args.force || ended > 0 { Ok(()) } else { Err(missing(word)) };
+            return if force || ended > 0 { Ok(()) } else { Err(missing(word)) };
         }
         let _lock = context.lock(name)?;
-        match (unmake(context, name), args.force) {
+        match (unmake(context, name), force) {
             (Ok(()), _) => {}
             (Err(failure), true) => {
                 eprintln!("warning: {}", failure.message);

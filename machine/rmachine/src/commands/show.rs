@@ -59,12 +59,6 @@ fn one_address(context: &Context, name: &MachineName) -> Result<String, Failure>
     machine.driver.address().ok_or_else(|| Failure::new(format!("machine `{name}` has no address")))
 }
 
-pub(crate) fn status(context: &Context, args: &One) -> Result<ExitCode, Failure> {
-    let name = name_or_default(context, args.name.as_ref())?;
-    say!("{}", Machine::load(context, &name)?.state(LIMIT)?);
-    Ok(ExitCode::SUCCESS)
-}
-
 pub(crate) fn url(context: &Context, args: &One) -> Result<ExitCode, Failure> {
     let name = name_or_default(context, args.name.as_ref())?;
     say!("{}", Machine::load(context, &name)?.url()?);

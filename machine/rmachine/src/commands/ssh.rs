@@ -19,7 +19,7 @@ use crate::machine::{Machine, name_or_default};
 /// Flags of `ssh`: all words after the name are the command.
 #[derive(Debug, Args)]
 pub(crate) struct Ssh {
-    /// Name of the machine [default: default]
+    /// Name of the machine, or USER@NAME [default: default]
     name: Option<String>,
     /// Command to run; without one, a shell
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -29,9 +29,16 @@ pub(crate) struct Ssh {
 const CONNECT: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(context: &Context, args: &Ssh) -> Result<ExitCode, Failure> {
-    let name = name_or_default(context, args.name.as_ref())?;
+    let (user, name) = match args.name.as_deref().map(|name| name.split_once('@').unwrap_or(("", name))) {
+        Some((user, name)) => (user, Some(name)),
+        None => ("", None),
+    };
+    let name = name_or_default(context, name.map(str::to_owned).as_ref())?;
     let machine = Machine::load(context, &name)?;
-    let target = target(&machine)?;
+    let mut target = target(&machine)?;
+    if !user.is_empty() {
+        user.clone_into(&mut target.user);
+    }
     // As ssh does: the words are joined, the remote shell takes them apart.
     let command = (!args.command.is_empty()).then(|| args.command.join(" "));
     let runtime = runtime()?;
@@ -67,6 +74,26 @@ pub(crate) fn target(machine: &Machine) -> Result<Target, Failure> {
         host_key: Some(host_key),
         limit: CONNECT,
     })
+}
+
+/// Runs a command on a machine as root; anything but 0 is a failure with what it said.
+pub(crate) fn run_as_root(machine: &Machine, command: &str) -> Result<(), Failure> {
+    let mut target = target(machine)?;
+    target.user = "root".into();
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let session = Session::connect(&target).await.map_err(|error| ssh_failure(&error))?;
+        tokio::time::timeout(CONNECT, session.output(command))
+            .await
+            .map_err(|_| Failure::new(format!("`{command}` did not end within {} s", CONNECT.as_secs())))?
+            .map_err(|error| ssh_failure(&error))
+    });
+    runtime.shutdown_background();
+    let (exit, _, said) = outcome?;
+    if exit.code() == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{command}` failed: {}", String::from_utf8_lossy(&said).trim())))
 }
 
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

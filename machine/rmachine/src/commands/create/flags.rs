@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use machine_types::{EngineOptions, MachineName, NameError, SwarmOptions};
 
+use super::digitalocean::DigitalOcean;
 use super::generic::Generic;
 use super::qemu::Qemu;
 use crate::failure::Failure;
@@ -17,7 +18,7 @@ pub(crate) struct Create {
     /// Names of the new machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
-    /// What makes the machine: qemu, generic or none
+    /// What makes the machine: qemu, digitalocean, generic or none
     #[arg(long, short, default_value = "qemu", env = "MACHINE_DRIVER")]
     pub(crate) driver: String,
     /// Ignition config to lay over the machine's own
@@ -30,9 +31,15 @@ pub(crate) struct Create {
     /// Further name or address for the machine's certificate
     #[arg(long, value_name = "NAME")]
     pub(crate) tls_san: Vec<String>,
-    /// Put the machines on one network of their own, under this name
+    /// Make the machines members of this cluster: one network, one kv, one
+    /// fleet
     #[arg(long, value_name = "NAME")]
-    pub(crate) cluster: Option<MachineName>,
+    cluster: Option<MachineName>,
+    /// How the first machines of the cluster find each other: token://ID,
+    /// token://HOST:PORT/ID, file:///PATH or nodes://A,B [default: told by
+    /// rmachine]
+    #[arg(long, value_name = "URL", requires = "cluster")]
+    discovery: Option<String>,
     /// URL of the engine, for the driver none
     #[arg(long)]
     pub(crate) url: Option<String>,
@@ -44,6 +51,8 @@ pub(crate) struct Create {
     pub(crate) qemu: Qemu,
     #[command(flatten)]
     pub(crate) generic: Generic,
+    #[command(flatten)]
+    pub(crate) digitalocean: DigitalOcean,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +117,31 @@ struct Swarm {
 }
 
 impl Create {
+    /// The cluster to be in; docker-machine's swarm flags name it by their discovery URL.
+    pub(crate) fn cluster_name(&self) -> Option<MachineName> {
+        let swarm = || {
+            let url = self.swarm.swarm_discovery.as_deref().filter(|_| self.is_swarm())?;
+            let id: String =
+                url.rsplit('/').next()?.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+            format!("swarm-{id}").trim_end_matches('-').parse().ok()
+        };
+        self.cluster.clone().or_else(swarm)
+    }
+
+    /// How founders find each other, if not through rmachine.
+    pub(crate) fn discovery(&self) -> Option<&str> {
+        self.discovery.as_deref()
+    }
+
+    /// The elder's discovery URL, where machines of a swarm are listed.
+    pub(crate) fn swarm_discovery(&self) -> Option<&str> {
+        self.swarm.swarm_discovery.as_deref().filter(|_| self.is_swarm())
+    }
+
+    fn is_swarm(&self) -> bool {
+        self.swarm.swarm || self.swarm.swarm_master
+    }
+
     pub(crate) fn ready_limit(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
@@ -134,7 +168,7 @@ impl Create {
             }
         }
         if self.driver == machine_driver_qemu::NAME {
-            self.qemu.check(self.cluster.as_ref())?;
+            self.qemu.check(self.cluster_name().as_ref())?;
         }
         let names: std::collections::BTreeSet<_> = self.names.iter().collect();
         if names.len() < self.names.len() {

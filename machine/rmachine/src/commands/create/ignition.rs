@@ -6,6 +6,7 @@ use hostos_config::Config;
 use machine_core::ignition::{Identity, config};
 use machine_driver_qemu::ENGINE_PORT;
 
+use crate::cluster::MEMBER_CONFIG;
 use crate::engine::socket_address;
 use crate::failure::Failure;
 use crate::keys::MachineKeys;
@@ -32,6 +33,7 @@ pub(crate) fn whole(
     let record = &machine.record;
     let own = config(&Identity {
         name: &record.name,
+        id: record.id,
         driver: &record.driver_name,
         engine: &record.host_options.engine_options,
         engine_port: engine_port(machine),
@@ -42,9 +44,19 @@ pub(crate) fn whole(
         ssh_user: machine.driver.login_user(),
         ssh_authorized_key: &keys.ssh_authorized_key,
     });
-    let Some(extra) = extra else { return Ok(own.to_string()) };
-    let own = parse("the machine's own config", own.to_string().as_bytes())?;
-    let merged = hostos_config::merge(&own, extra).to_json();
+    let member = machine.place.dir.join(MEMBER_CONFIG);
+    let member = member.exists().then(|| machine_store::read(&member)).transpose()?;
+    if extra.is_none() && member.is_none() {
+        return Ok(own.to_string());
+    }
+    let mut whole = parse("the machine's own config", own.to_string().as_bytes())?;
+    if let Some(member) = member {
+        whole = hostos_config::merge(&whole, &parse("the cluster's part of the config", &member)?);
+    }
+    let merged = match extra {
+        Some(extra) => hostos_config::merge(&whole, extra).to_json(),
+        None => whole.to_json(),
+    };
     // Two good configs may not go together.
     parse("the merged config", merged.as_bytes())?;
     Ok(merged)

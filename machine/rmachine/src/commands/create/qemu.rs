@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use machine_driver_qemu::{Accel, ENGINE_PORT, Network, PortRange, QemuConfig, SSH_PORT};
+use machine_driver_qemu::{
+    Accel, ENGINE_PORT, FLEET_PORT, KV_PORT, Network, PortRange, QemuConfig, SSH_PORT,
+};
 use machine_types::MachineName;
 
 use crate::failure::Failure;
@@ -114,6 +116,8 @@ impl Qemu {
         config.network = self.network(cluster)?;
         if let (Network::Cluster, Some(cluster)) = (config.network, cluster) {
             config.network_switch = switch::socket(cluster);
+            config.open(KV_PORT, 0);
+            config.open(FLEET_PORT, 0);
         }
         match config.network {
             Network::Bridge => config.network_bridge.clone_from(&self.qemu_network_bridge),
@@ -169,7 +173,8 @@ impl Qemu {
         Ok(())
     }
 
-    fn network(&self, cluster: Option<&MachineName>) -> Result<Network, Failure> {
+    /// The network asked for, or the one that fits.
+    pub(crate) fn network(&self, cluster: Option<&MachineName>) -> Result<Network, Failure> {
         let refuse = |message: &str, hint: &str| Err(Failure::new(message).hint(hint));
         match (self.qemu_network.as_deref(), cluster) {
             (None | Some("cluster"), Some(_)) => Ok(Network::Cluster),

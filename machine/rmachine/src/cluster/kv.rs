@@ -1,0 +1,248 @@
+//! The little that rmachine itself asks a cluster's members: over etcd's JSON gateway and fleet's API,
+//! with the cluster's client certificate.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use kv_client::Tls;
+use kv_client::fetch::fetch;
+use machine_driver_qemu::{FLEET_PORT, KV_PORT};
+use machine_types::MachineName;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::cluster::{endpoint, machines};
+use crate::context::Context;
+use crate::failure::{Failure, chain};
+
+/// One question to one member. A machine that is down may take the connection and say nothing.
+const ASK: Duration = Duration::from_secs(4);
+/// A change is through only when most members have it; asking again too soon would be another change.
+const CHANGE: Duration = Duration::from_secs(20);
+
+/// A way to ask the members of one cluster.
+pub(crate) struct Kv {
+    name: MachineName,
+    tls: Tls,
+    runtime: Runtime,
+    /// Name of each machine with where its kv and its fleetd are.
+    machines: Vec<(MachineName, Option<String>, Option<String>)>,
+}
+
+/// One kv member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KvMember {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) peer_urls: Vec<String>,
+    pub(crate) is_learner: bool,
+}
+
+/// What one member says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct KvStatus {
+    pub(crate) id: u64,
+    pub(crate) leader: u64,
+    pub(crate) revision: u64,
+}
+
+impl KvStatus {
+    fn read(answer: &Value) -> Self {
+        Self {
+            id: id(&answer["header"]["member_id"]),
+            leader: id(&answer["leader"]),
+            revision: id(&answer["header"]["revision"]),
+        }
+    }
+}
+
+impl Kv {
+    /// To all machines of a cluster that are in the store.
+    pub(crate) fn of(context: &Context, name: &MachineName) -> Result<Self, Failure> {
+        let found = machines(context, name)?;
+        let at = |machine: &crate::machine::Machine| {
+            (machine.record.name.clone(), endpoint(machine, KV_PORT), endpoint(machine, FLEET_PORT))
+        };
+        let dir = context.store.cluster(name);
+        Ok(Self {
+            name: name.clone(),
+            tls: tls(&dir)?,
+            runtime: crate::commands::ssh::runtime()?,
+            machines: found.iter().map(at).collect(),
+        })
+    }
+
+    /// The kv endpoints, by machine.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&MachineName, &str)> {
+        self.machines.iter().filter_map(|(name, kv, _)| Some((name, kv.as_deref()?)))
+    }
+
+    /// Everybody that the members know of, from the first one that answers.
+    pub(crate) fn members(&self) -> Result<Vec<KvMember>, Failure> {
+        let answer = self.any("/v3/cluster/member/list", &json!({ "linearizable": true }))?;
+        let members = answer["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(members.iter().map(member).collect())
+    }
+
+    /// Makes a member known, as one that learns.
+    pub(crate) fn add_learner(&self, peer_url: &str) -> Result<u64, Failure> {
+        let wish = json!({ "peerURLs": [peer_url], "isLearner": true });
+        Ok(id(&self.any("/v3/cluster/member/add", &wish)?["member"]["ID"]))
+    }
+
+    /// Lets a learner vote.
+    pub(crate) fn promote(&self, id: u64) -> Result<(), Failure> {
+        self.any("/v3/cluster/member/promote", &json!({ "ID": id.to_string() })).map(drop)
+    }
+
+    /// Removes a member.
+    pub(crate) fn remove(&self, id: u64) -> Result<(), Failure> {
+        self.any("/v3/cluster/member/remove", &json!({ "ID": id.to_string() })).map(drop)
+    }
+
+    /// What one machine's kv says.
+    pub(crate) fn status(&self, machine: &MachineName) -> Result<KvStatus, Failure> {
+        let at = self.endpoints().find(|(name, _)| *name == machine).map(|(_, at)| at);
+        let at = at.ok_or_else(|| Failure::new(format!("machine `{machine}` has no kv that is reached")))?;
+        Ok(KvStatus::read(&self.ask(at, "/v3/maintenance/status", &json!({}))?))
+    }
+
+    /// What the kv of each machine says that answers, asked all at once.
+    pub(crate) fn statuses(&self) -> BTreeMap<MachineName, KvStatus> {
+        let mut asked = JoinSet::new();
+        let questions = self.endpoints().map(|(name, at)| {
+            (name.clone(), format!("https://{at}/v3/maintenance/status"), self.tls.clone())
+        });
+        let questions: Vec<_> = questions.collect();
+        self.runtime.block_on(async {
+            for (name, url, tls) in questions {
+                asked.spawn(async move {
+                    let body = Some("{}".to_owned());
+                    (name, fetch(Method::POST, &url, body, Some(&tls), ASK).await)
+                });
+            }
+            let mut answers = BTreeMap::new();
+            while let Some(joined) = asked.join_next().await {
+                if let Ok((name, Ok((200, _, text)))) = joined
+                    && let Ok(answer) = serde_json::from_str(&text)
+                {
+                    answers.insert(name, KvStatus::read(&answer));
+                }
+            }
+            answers
+        })
+    }
+
+    /// Alarms that are raised, as words.
+    pub(crate) fn alarms(&self) -> Result<Vec<String>, Failure> {
+        let answer = self.any("/v3/maintenance/alarm", &json!({ "action": "GET" }))?;
+        let alarms = answer["alarms"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(alarms.iter().filter_map(|alarm| Some(alarm["alarm"].as_str()?.to_owned())).collect())
+    }
+
+    /// A GET of fleet's API, from the first fleetd that answers.
+    pub(crate) fn fleet(&self, path: &str) -> Result<Value, Failure> {
+        self.ask_fleet(&Method::GET, path)
+    }
+
+    /// A POST of an empty object to fleet's API.
+    pub(crate) fn tell_fleet(&self, path: &str) -> Result<Value, Failure> {
+        self.ask_fleet(&Method::POST, path)
+    }
+
+    fn ask_fleet(&self, method: &Method, path: &str) -> Result<Value, Failure> {
+        let body = (*method == Method::POST).then(|| "{}".to_owned());
+        let mut last =
+            Failure::new(format!("cluster `{}` has no machine whose fleetd is reached", self.name));
+        for at in self.machines.iter().filter_map(|(_, _, fleet)| fleet.as_deref()) {
+            let url = format!("https://{at}{path}");
+            match self.runtime.block_on(fetch(method.clone(), &url, body.clone(), Some(&self.tls), ASK)) {
+                Ok((200, _, text)) => {
+                    return serde_json::from_str(&text)
+                        .map_err(|error| Failure::because(format!("{url} gave no JSON"), &error));
+                }
+                Ok((status, _, text)) => {
+                    last = Failure::new(format!("{url} answered {status}: {}", text.trim()));
+                }
+                Err(error) => last = Failure::new(chain(&error)),
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks one after the other. What a member refuses, no other would grant.
+    fn any(&self, path: &str, wish: &Value) -> Result<Value, Failure> {
+        let mut last = Failure::new(format!("no machine of cluster `{}` runs", self.name))
+            .hint("start its machines with `rmachine start`");
+        for (_, at) in self.endpoints() {
+            match self.ask(at, path, wish) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) if failure.code == REFUSED => return Err(failure.code(1)),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
+    fn ask(&self, at: &str, path: &str, wish: &Value) -> Result<Value, Failure> {
+        let url = format!("https://{at}{path}");
+        let changes = ["add", "remove", "promote"].iter().any(|verb| path.ends_with(verb));
+        let limit = if changes { CHANGE } else { ASK };
+        let asked = fetch(Method::POST, &url, Some(wish.to_string()), Some(&self.tls), limit);
+        let (status, _, text) = self.runtime.block_on(asked).map_err(|error| Failure::new(chain(&error)))?;
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        match status {
+            200 => Ok(answer),
+            400 | 404 | 409 | 429 => {
+                let said = answer["message"].as_str().unwrap_or(&text).trim().to_owned();
+                Err(Failure::new(said).code(REFUSED))
+            }
+            _ => Err(Failure::new(format!("{url} answered {status}: {}", text.trim()))),
+        }
+    }
+}
+
+/// Inside this file only: a member said no.
+const REFUSED: u8 = 255;
+
+/// Asks again until it works or `limit` is over; says how it failed last.
+pub(crate) fn eventually<T>(
+    context: &Context,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let start = Instant::now();
+    loop {
+        context.cancel().check()?;
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(failure) if start.elapsed() >= limit => return Err(failure),
+            Err(failure) => tracing::debug!(failure.message, "asking again"),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+pub(crate) fn tls(dir: &Path) -> Result<Tls, Failure> {
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|file| dir.join(file));
+    Tls::from_files(&ca, Some(&cert), Some(&key))
+        .map_err(|error| Failure::because("the keys of the cluster are unusable", &error))
+}
+
+fn member(value: &Value) -> KvMember {
+    let urls = value["peerURLs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    KvMember {
+        id: id(&value["ID"]),
+        name: value["name"].as_str().unwrap_or_default().to_owned(),
+        peer_urls: urls.iter().filter_map(|url| Some(url.as_str()?.to_owned())).collect(),
+        is_learner: value["isLearner"].as_bool().unwrap_or(false),
+    }
+}
+
+/// 64-bit numbers are strings in protobuf's JSON.
+fn id(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0)
+}
