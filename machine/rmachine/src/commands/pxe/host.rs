@@ -76,6 +76,7 @@ impl ClusterHost {
             ca: &own.ca,
             server_cert: &own.server.cert,
             server_key: &own.server.key,
+            ssh_user: "core",
             ssh_host_key: &own.ssh_host_key,
             ssh_authorized_key: &own.ssh_authorized_key,
         });
