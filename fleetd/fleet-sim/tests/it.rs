@@ -20,6 +20,7 @@ async fn a_small_fleet_starts_and_recovers() {
     };
     let figures = simulate(&options).await.unwrap_or_else(|error| panic!("{error:#}"));
     println!("{figures}");
+    assert_eq!(figures.overlaps, 0, "nobody is given up who lives");
     let again = simulate(&options).await.expect_err("a store that is not empty is refused");
     assert!(format!("{again:#}").contains("holds a fleet already"), "{again:#}");
 }
