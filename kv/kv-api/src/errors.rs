@@ -96,7 +96,7 @@ errors! {
     NoInflightDowngrade, FailedPrecondition, "etcdserver: no inflight downgrade job";
     Canceled, Cancelled, "etcdserver: request canceled";
     DeadlineExceeded, DeadlineExceeded, "etcdserver: context deadline exceeded";
-    ElectionNotLeader, FailedPrecondition, "election: not leader";
+    ElectionNotLeader, Unknown, "election: not leader";
     ElectionNoLeader, Unknown, "election: no leader";
 }
 

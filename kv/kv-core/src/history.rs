@@ -19,18 +19,25 @@ pub struct Change {
     /// Put or delete; `prev_kv` is not filled in, see [`View::before`].
     pub event: Event,
     previous: At,
+    /// What the record holds: of a deletion the event does not tell it.
+    recorded: Bytes,
 }
 
 impl Change {
     pub(crate) fn new(record: Record) -> Self {
         let (space, previous) = (record.space, record.previous);
         let deletion = record.generation.is_deletion();
+        let recorded = record.value.clone();
         let mut kv = pair(record);
         if deletion {
             kv = KeyValue { key: kv.key, mod_revision: kv.mod_revision, ..Default::default() };
         }
         let kind = if deletion { EventType::Delete } else { EventType::Put };
-        Self { space, event: Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }, previous }
+        Self { space, event: Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }, previous, recorded }
+    }
+
+    pub(crate) fn recorded(&self) -> &Bytes {
+        &self.recorded
     }
 
     /// The key that changed.

@@ -255,13 +255,18 @@ impl State {
 
     /// Writes that a live key is gone.
     pub(crate) fn delete(&mut self, space: Space, key: Bytes, before: Generation) {
+        self.delete_saying(space, key, Bytes::new(), before);
+    }
+
+    /// Writes that a live key is gone, with something for history to keep.
+    pub(crate) fn delete_saying(&mut self, space: Space, key: Bytes, saying: Bytes, before: Generation) {
         let generation = Generation { at: self.next, created: 0, version: 0, lease: 0 };
         if before.lease != 0 {
             self.move_lease(&key, before.lease, 0);
         }
         self.unset(layout::current(space, &key));
         self.set(layout::old(space, &key, generation.at), generation.encode());
-        self.keep(space, key, Bytes::new(), generation, Some(before));
+        self.keep(space, key, saying, generation, Some(before));
     }
 
     /// Records a write in history, and what it made obsolete.

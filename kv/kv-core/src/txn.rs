@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kv_api::{
     ErrorKind, KeyRange,
     etcdserverpb::{
-        Compare, RequestOp, ResponseOp, TxnRequest, TxnResponse,
+        Compare, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
         compare::{CompareResult, CompareTarget, TargetUnion},
         request_op::Request,
         response_op::Response,
@@ -45,7 +45,7 @@ impl State {
                 Some(Request::RequestDeleteRange(delete)) => {
                     Response::ResponseDeleteRange(self.delete_range(delete)?)
                 }
-                Some(Request::RequestTxn(nested)) => Response::ResponseTxn(self.run(nested, path)?),
+                Some(Request::RequestTxn(nested)) => nested_response(self.run(nested, path)?),
                 None => return Err(ErrorKind::KeyNotFound.into()),
             };
             responses.push(ResponseOp { response: Some(response) });
@@ -78,8 +78,7 @@ impl View {
 
     fn read(&self, request: &TxnRequest, path: &mut VecDeque<bool>) -> Result<TxnResponse, Failure> {
         let succeeded = path.pop_front().expect("one choice per transaction");
-        let header =
-            Some(kv_api::etcdserverpb::ResponseHeader { revision: self.revision, ..Default::default() });
+        let header = Some(ResponseHeader { revision: self.revision, ..Default::default() });
         let mut responses = Vec::new();
         for op in branch(request, succeeded) {
             let response = match &op.request {
@@ -88,13 +87,18 @@ impl View {
                     reply.header = header;
                     Response::ResponseRange(reply)
                 }
-                Some(Request::RequestTxn(nested)) => Response::ResponseTxn(self.read(nested, path)?),
+                Some(Request::RequestTxn(nested)) => nested_response(self.read(nested, path)?),
                 _ => return Err(ErrorKind::NotCapable.into()),
             };
             responses.push(ResponseOp { response: Some(response) });
         }
         Ok(TxnResponse { header, succeeded, responses })
     }
+}
+
+/// A nested reply's own header is empty, as etcd leaves it.
+fn nested_response(reply: TxnResponse) -> Response {
+    Response::ResponseTxn(TxnResponse { header: Some(ResponseHeader::default()), ..reply })
 }
 
 fn branch(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {

@@ -1,75 +1,28 @@
 //! etcd's first API: a tree of directories and values, as writes and reads on the state. Answers are its JSON.
 //!
-//! A node is a key of [`Space::V2`] whose name is its path; the value starts with a flag byte (1: directory) and
-//! eight bytes of expiry (milliseconds since 1970, 0: none). So v2 shares v3's revisions (they are its indices),
-//! log, snapshots and history. Expiry is proposed by the leader; the clock here is the proposal's.
+//! A node is a key of [`Space::V2`] whose name is its path (see `node` for what is stored with it). So v2 shares v3's
+//! revisions (they are its indices), log, snapshots and history. Expiry is proposed by the leader; the clock here is
+//! the proposal's. `refusal` is what may go wrong, `events` what a watcher is told.
+
+mod events;
+mod node;
+mod refusal;
 
 use std::io;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kv_api::{
     KeyRange,
     internal::{V2Request, v2_request::Action},
 };
 use serde_json::{Map, Value, json};
 
-use crate::{Change, Failure, Space, State, View, layout::Generation};
+use crate::{Failure, Space, State, View, layout::Generation};
+use node::{Did, Why};
 
-/// A refusal, in v2's own numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub code: u16,
-    pub cause: String,
-}
-
-impl Refusal {
-    fn new(code: u16, cause: impl Into<String>) -> Self {
-        Self { code, cause: cause.into() }
-    }
-
-    /// etcd's text for the code.
-    #[must_use]
-    pub fn message(&self) -> &'static str {
-        match self.code {
-            100 => "Key not found",
-            101 => "Compare failed",
-            102 => "Not a file",
-            104 => "Not a directory",
-            105 => "Key already exists",
-            107 => "Root is read only",
-            108 => "Directory not empty",
-            201 => "PrevValue is Required in POST form",
-            202 => "The given TTL in POST form is not a number",
-            203 => "The given index in POST form is not a number",
-            209 => "Invalid field",
-            210 => "Invalid POST form",
-            300 => "Raft Internal Error",
-            301 => "During Leader Election",
-            400 => "watcher is cleared due to etcd recovery",
-            401 => "The event in requested index is outdated and cleared",
-            _ => "Unknown error",
-        }
-    }
-
-    /// The HTTP status that goes with the code.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        match self.code {
-            100 => 404,
-            101 | 105 => 412,
-            102 | 104 | 107 | 108 => 403,
-            300 | 301 => 500,
-            _ => 400,
-        }
-    }
-
-    /// The body of the answer.
-    #[must_use]
-    pub fn to_json(&self, index: i64) -> String {
-        json!({"errorCode": self.code, "message": self.message(), "cause": self.cause, "index": index})
-            .to_string()
-    }
-}
+pub use events::{Watching, watched};
+pub use node::Node;
+pub use refusal::Refusal;
 
 /// Why a change of the tree was not made.
 #[derive(Debug)]
@@ -88,77 +41,6 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Failed(error.into())
     }
-}
-
-/// A node of the tree.
-#[derive(Debug, Clone)]
-pub struct Node {
-    pub path: String,
-    pub dir: bool,
-    pub value: Bytes,
-    /// Milliseconds since 1970; 0: lives forever.
-    pub expires_ms: i64,
-    pub created: i64,
-    pub modified: i64,
-}
-
-impl Node {
-    fn read(view: &View, path: &str) -> io::Result<Option<(Self, Generation)>> {
-        let Some(generation) = view.current(Space::V2, path.as_bytes())? else { return Ok(None) };
-        let record = view.record(generation.at)?;
-        Ok(Some((Self::decode(path, &record.value, generation.created, generation.at.main), generation)))
-    }
-
-    fn decode(path: &str, value: &Bytes, created: i64, modified: i64) -> Self {
-        let dir = value.first() == Some(&1);
-        let expires_ms = value.get(1..9).and_then(|b| b.try_into().ok()).map_or(0, i64::from_be_bytes);
-        let value = value.slice(value.len().min(9)..);
-        Self { path: path.to_owned(), dir, value, expires_ms, created, modified }
-    }
-
-    fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(9 + self.value.len());
-        out.put_u8(u8::from(self.dir));
-        out.put_i64(self.expires_ms);
-        out.put_slice(&self.value);
-        out.freeze()
-    }
-
-    fn root() -> Self {
-        let path = "/".to_owned();
-        Self { path, dir: true, value: Bytes::new(), expires_ms: 0, created: 0, modified: 0 }
-    }
-
-    /// The node as v2's JSON, without children.
-    #[must_use]
-    pub fn to_json(&self, now_ms: i64) -> Map<String, Value> {
-        let mut out = Map::new();
-        if self.path != "/" {
-            out.insert("key".into(), json!(self.path));
-        }
-        if self.dir {
-            out.insert("dir".into(), json!(true));
-        } else {
-            out.insert("value".into(), json!(String::from_utf8_lossy(&self.value)));
-        }
-        if self.expires_ms != 0 {
-            out.insert("expiration".into(), json!(rfc3339(self.expires_ms)));
-            out.insert("ttl".into(), json!((self.expires_ms - now_ms).div_euclid(1000).max(0) + 1));
-        }
-        if self.path != "/" {
-            out.insert("modifiedIndex".into(), json!(self.modified));
-            out.insert("createdIndex".into(), json!(self.created));
-        }
-        out
-    }
-}
-
-fn rfc3339(ms: i64) -> String {
-    use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
-        .ok()
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 /// Brings a path to its one form: a leading slash, no empty, `.` or `..` parts, no trailing slash.
@@ -183,54 +65,94 @@ pub fn clean(path: &str) -> String {
 /// When the tree refuses, or the storage fails.
 pub fn apply(state: &mut State, request: &V2Request, now_ms: i64) -> Result<String, Error> {
     let path = clean(&request.path);
-    match request.action() {
-        Action::Set => set(state, &path, request, now_ms),
-        Action::CreateInOrder => create_in_order(state, &path, request, now_ms),
-        Action::Delete => delete(state, &path, request, now_ms),
-        Action::Expire => expire(state, &path, now_ms),
+    let compares = request.prev_value.is_some() || request.prev_index != 0;
+    match (request.action(), request.prev_exist) {
+        (Action::CreateInOrder, _) => create_in_order(state, &path, request, now_ms),
+        (Action::Delete, _) => delete(state, &path, request, now_ms),
+        (Action::Expire, _) => expire(state, &path, now_ms),
+        (Action::Set, Some(false)) => create(state, &path, request, now_ms),
+        (Action::Set, Some(true)) if !compares => update(state, &path, request, now_ms),
+        (Action::Set, _) if compares => compare_and_swap(state, &path, request, now_ms),
+        (Action::Set, _) => set(state, &path, request, now_ms),
     }
 }
 
+fn refuse_root(path: &str) -> Result<(), Error> {
+    if path == "/" { Err(Refusal::new(107, "/").into()) } else { Ok(()) }
+}
+
+fn expiry(request: &V2Request, now_ms: i64) -> i64 {
+    request.ttl_seconds.map_or(0, |ttl| now_ms.saturating_add(ttl.saturating_mul(1000)))
+}
+
+fn value_of(request: &V2Request) -> Bytes {
+    if request.dir { Bytes::new() } else { Bytes::from(request.value.clone().into_bytes()) }
+}
+
 fn set(state: &mut State, path: &str, request: &V2Request, now_ms: i64) -> Result<String, Error> {
-    if path == "/" {
-        return Err(Refusal::new(107, "/").into());
-    }
-    let before = Node::read(&state.view, path)?;
-    let compares = request.prev_value.is_some() || request.prev_index != 0;
-    match (&before, request.prev_exist) {
-        (Some(_), Some(false)) => return Err(Refusal::new(105, path).into()),
-        (None, _) if request.prev_exist == Some(true) || compares => {
-            return Err(Refusal::new(100, path).into());
-        }
-        _ => {}
-    }
-    if let Some((node, _)) = &before {
-        if node.dir && (!request.dir || compares || request.prev_exist.is_none()) {
-            return Err(Refusal::new(102, path).into());
-        }
-        compare(node, request)?;
-    }
-    let action = match (compares, request.prev_exist) {
-        (true, _) => "compareAndSwap",
-        (_, Some(true)) => "update",
-        (_, Some(false)) => "create",
-        _ => "set",
+    refuse_root(path)?;
+    let before = match Node::find(&state.view, path) {
+        Ok(found) => Some(found),
+        Err(Error::Refused(missing)) if missing.code == 100 && !request.refresh => None,
+        Err(error) => return Err(error),
     };
-    let mut value = Bytes::from(request.value.clone().into_bytes());
-    let mut expires_ms = request.ttl_seconds.filter(|ttl| *ttl > 0).map_or(0, |ttl| now_ms + ttl * 1000);
-    if let Some((node, _)) = &before {
-        if request.refresh || (action == "update" && node.dir) {
-            value = node.value.clone();
-        }
-        if request.refresh && request.ttl_seconds.is_none() {
-            expires_ms = node.expires_ms;
-        }
+    if before.as_ref().is_some_and(|(node, _)| node.dir) {
+        return Err(Refusal::new(102, path).into());
     }
     make_parents(state, path)?;
-    let keeps_index = action == "update" || action == "compareAndSwap";
-    let node =
-        put(state, path, request.dir, value, expires_ms, before.as_ref().map(|(_, g)| *g), keeps_index);
-    Ok(answer(action, node.to_json(now_ms), before.map(|(node, _)| node), now_ms))
+    let kept = before.as_ref().filter(|_| request.refresh).map(|(node, _)| node.value.clone());
+    let new = New { dir: request.dir, value: kept.unwrap_or_else(|| value_of(request)) };
+    let did = if request.refresh { Did::Refresh } else { Did::Set };
+    let node = put_new(state, path, new, expiry(request, now_ms), before.as_ref().map(|(_, g)| *g), did);
+    Ok(answer("set", node.to_json(now_ms), before.map(|(node, _)| node), now_ms))
+}
+
+fn create(state: &mut State, path: &str, request: &V2Request, now_ms: i64) -> Result<String, Error> {
+    refuse_root(path)?;
+    match Node::find(&state.view, path) {
+        Ok(_) => return Err(Refusal::new(105, path).into()),
+        Err(Error::Refused(missing)) if missing.code == 100 => {}
+        Err(error) => return Err(error),
+    }
+    make_parents(state, path)?;
+    let new = New { dir: request.dir, value: value_of(request) };
+    let node = put_new(state, path, new, expiry(request, now_ms), None, Did::Create);
+    Ok(answer("create", node.to_json(now_ms), None, now_ms))
+}
+
+fn create_in_order(state: &mut State, dir: &str, request: &V2Request, now_ms: i64) -> Result<String, Error> {
+    let name = format!("{:020}", state.view.revision() + 1);
+    create(state, &clean(&format!("{dir}/{name}")), request, now_ms)
+}
+
+fn update(state: &mut State, path: &str, request: &V2Request, now_ms: i64) -> Result<String, Error> {
+    refuse_root(path)?;
+    let (node, generation) = Node::find(&state.view, path)?;
+    if node.dir && !request.value.is_empty() {
+        return Err(Refusal::new(102, path).into());
+    }
+    let value = if request.refresh || node.dir { node.value.clone() } else { value_of(request) };
+    let did = if request.refresh { Did::Refresh } else { Did::Update };
+    let told = rewrite(state, &node, generation, value, expiry(request, now_ms), did);
+    Ok(answer("update", told.to_json(now_ms), Some(node), now_ms))
+}
+
+fn compare_and_swap(
+    state: &mut State,
+    path: &str,
+    request: &V2Request,
+    now_ms: i64,
+) -> Result<String, Error> {
+    refuse_root(path)?;
+    let (node, generation) = Node::find(&state.view, path)?;
+    if node.dir {
+        return Err(Refusal::new(102, path).into());
+    }
+    compare(&node, request)?;
+    let value = if request.refresh { node.value.clone() } else { value_of(request) };
+    let did = if request.refresh { Did::Refresh } else { Did::CompareAndSwap };
+    let told = rewrite(state, &node, generation, value, expiry(request, now_ms), did);
+    Ok(answer("compareAndSwap", told.to_json(now_ms), Some(node), now_ms))
 }
 
 fn compare(node: &Node, request: &V2Request) -> Result<(), Refusal> {
@@ -249,16 +171,6 @@ fn compare(node: &Node, request: &V2Request) -> Result<(), Refusal> {
     }
 }
 
-fn create_in_order(state: &mut State, dir: &str, request: &V2Request, now_ms: i64) -> Result<String, Error> {
-    let name = format!("{:020}", state.view.revision() + 1);
-    let path = clean(&format!("{dir}/{name}"));
-    make_parents(state, &path)?;
-    let expires_ms = request.ttl_seconds.filter(|ttl| *ttl > 0).map_or(0, |ttl| now_ms + ttl * 1000);
-    let value = Bytes::from(request.value.clone().into_bytes());
-    let node = put(state, &path, request.dir, value, expires_ms, None, false);
-    Ok(answer("create", node.to_json(now_ms), None, now_ms))
-}
-
 /// Makes the directories above a node, unless one of them is a file.
 fn make_parents(state: &mut State, path: &str) -> Result<(), Error> {
     for (slash, _) in path.match_indices('/').skip(1) {
@@ -267,39 +179,67 @@ fn make_parents(state: &mut State, path: &str) -> Result<(), Error> {
             Some((node, _)) if node.dir => {}
             Some(_) => return Err(Refusal::new(104, parent).into()),
             None => {
-                put(state, parent, true, Bytes::new(), 0, None, false);
+                let index = state.view.revision() + 1;
+                let node = Node { path: parent.into(), created: index, modified: index, ..Node::root() };
+                write(state, &node, None, Why { did: Did::Create, by_the_way: true });
             }
         }
     }
     Ok(())
 }
 
-fn put(
-    state: &mut State,
-    path: &str,
+struct New {
     dir: bool,
     value: Bytes,
+}
+
+/// Writes a node that was not there, or takes the place of one: its creation index is new.
+fn put_new(
+    state: &mut State,
+    path: &str,
+    new: New,
     expires_ms: i64,
     before: Option<Generation>,
-    keeps_index: bool,
+    did: Did,
 ) -> Node {
     let index = state.view.revision() + 1;
-    // A plain set makes a new node: its creation index moves.
-    let before_kept = before.map(|g| if keeps_index { g } else { Generation { created: index, ..g } });
-    let created = before_kept.map_or(index, |g| g.created);
-    let node = Node { path: path.to_owned(), dir, value, expires_ms, created, modified: index };
-    if let Some(before) = before {
-        schedule(state, path, before, 0);
-    }
-    state.write(Space::V2, Bytes::from(path.to_owned()), node.encode(), 0, before_kept);
-    if expires_ms != 0 {
-        state.set_meta(&expiry_name(expires_ms, path), Bytes::from(path.to_owned()));
-    }
+    let New { dir, value } = new;
+    let node = Node { path: path.to_owned(), dir, value, expires_ms, created: index, modified: index };
+    let before = before.map(|before| {
+        unschedule(state, path, before);
+        Generation { created: index, ..before }
+    });
+    write(state, &node, before, Why { did, by_the_way: false });
     node
 }
 
+/// Writes a node anew; answers it as its change is told. A directory itself keeps its index.
+fn rewrite(
+    state: &mut State,
+    node: &Node,
+    generation: Generation,
+    value: Bytes,
+    expires_ms: i64,
+    did: Did,
+) -> Node {
+    let index = state.view.revision() + 1;
+    let told = Node { value, expires_ms, modified: index, ..node.clone() };
+    let stored = Node { modified: if node.dir { node.modified } else { index }, ..told.clone() };
+    unschedule(state, &node.path, generation);
+    write(state, &stored, Some(generation), Why { did, by_the_way: false });
+    told
+}
+
+fn write(state: &mut State, node: &Node, before: Option<Generation>, why: Why) {
+    let index = state.view.revision() + 1;
+    state.write(Space::V2, Bytes::from(node.path.clone()), node.encode(why, index), 0, before);
+    if node.expires_ms != 0 {
+        state.set_meta(&expiry_name(node.expires_ms, &node.path), Bytes::from(node.path.clone()));
+    }
+}
+
 /// Forgets when a node was to expire.
-fn schedule(state: &mut State, path: &str, before: Generation, _: i64) {
+fn unschedule(state: &mut State, path: &str, before: Generation) {
     if let Ok(record) = state.view.record(before.at) {
         let node = Node::decode(path, &record.value, 0, 0);
         if node.expires_ms != 0 {
@@ -326,10 +266,8 @@ pub fn due(view: &View, now_ms: i64) -> io::Result<Option<String>> {
 }
 
 fn delete(state: &mut State, path: &str, request: &V2Request, now_ms: i64) -> Result<String, Error> {
-    if path == "/" {
-        return Err(Refusal::new(107, "/").into());
-    }
-    let Some((node, _)) = Node::read(&state.view, path)? else { return Err(Refusal::new(100, path).into()) };
+    refuse_root(path)?;
+    let (node, _) = Node::find(&state.view, path)?;
     let compares = request.prev_value.is_some() || request.prev_index != 0;
     if node.dir {
         if !request.dir && !request.recursive || compares {
@@ -340,34 +278,35 @@ fn delete(state: &mut State, path: &str, request: &V2Request, now_ms: i64) -> Re
         }
     }
     compare(&node, request)?;
-    remove(state, path)?;
-    let action = if compares { "compareAndDelete" } else { "delete" };
-    Ok(gone(action, node, state.view.revision() + 1, now_ms))
+    let did = if compares { Did::CompareAndDelete } else { Did::Delete };
+    remove(state, path, did)?;
+    Ok(gone(did.name(), node, state.view.revision() + 1, now_ms))
 }
 
 fn expire(state: &mut State, path: &str, now_ms: i64) -> Result<String, Error> {
-    let Some((node, _)) = Node::read(&state.view, path)? else { return Err(Refusal::new(100, path).into()) };
+    let (node, _) = Node::find(&state.view, path)?;
     if node.expires_ms == 0 || node.expires_ms > now_ms {
         return Err(Refusal::new(101, path).into());
     }
-    remove(state, path)?;
+    remove(state, path, Did::Expire)?;
     Ok(gone("expire", node, state.view.revision() + 1, now_ms))
 }
 
-/// Removes a node and everything below, the node first: watchers of it learn of it as one change.
-fn remove(state: &mut State, path: &str) -> Result<(), Error> {
+/// Removes a node and everything below, the node first: watchers learn of it as one change.
+fn remove(state: &mut State, path: &str, did: Did) -> Result<(), Error> {
     let mut doomed = vec![Bytes::from(path.to_owned())];
     doomed.extend(below(&state.view, path)?.map(|(path, _)| path));
-    for path in doomed {
+    for (at, path) in doomed.into_iter().enumerate() {
         if let Some(generation) = state.view.current(Space::V2, &path)? {
-            schedule(state, &String::from_utf8_lossy(&path), generation, 0);
-            state.delete(Space::V2, path, generation);
+            unschedule(state, &String::from_utf8_lossy(&path), generation);
+            let why = Why { did, by_the_way: at > 0 };
+            state.delete_saying(Space::V2, path, why.deletion(), generation);
         }
     }
     Ok(())
 }
 
-fn gone(action: &str, before: Node, index: i64, now_ms: i64) -> String {
+pub(crate) fn gone(action: &str, before: Node, index: i64, now_ms: i64) -> String {
     let mut node = Map::new();
     node.insert("key".into(), json!(before.path));
     if before.dir {
@@ -378,7 +317,7 @@ fn gone(action: &str, before: Node, index: i64, now_ms: i64) -> String {
     answer(action, node, Some(before), now_ms)
 }
 
-fn answer(action: &str, node: Map<String, Value>, before: Option<Node>, now_ms: i64) -> String {
+pub(crate) fn answer(action: &str, node: Map<String, Value>, before: Option<Node>, now_ms: i64) -> String {
     let mut out = Map::new();
     out.insert("action".into(), json!(action));
     out.insert("node".into(), Value::Object(node));
@@ -406,11 +345,7 @@ fn below(view: &View, path: &str) -> io::Result<impl Iterator<Item = (Bytes, Gen
 /// When there is no such node, or the storage fails.
 pub fn get(view: &View, path: &str, recursive: bool, now_ms: i64) -> Result<String, Error> {
     let path = clean(path);
-    let node = if path == "/" {
-        Node::root()
-    } else {
-        Node::read(view, &path)?.ok_or_else(|| Refusal::new(100, path.clone()))?.0
-    };
+    let node = if path == "/" { Node::root() } else { Node::find(view, &path)?.0 };
     let mut out = node.to_json(now_ms);
     if node.dir {
         let mut children = Vec::new();
@@ -444,48 +379,4 @@ fn listing(dir: &str, all: &[Node], recursive: bool, now_ms: i64) -> Vec<Value> 
         nodes.push(Value::Object(out));
     }
     nodes
-}
-
-/// What a v2 watcher of `path` is told of a change, if it concerns it. The action of a past change is told as `set`,
-/// `create` or `delete`: the log does not keep more.
-///
-/// # Errors
-/// When the storage fails.
-pub fn watched(
-    view: &View,
-    change: &Change,
-    path: &str,
-    recursive: bool,
-    now_ms: i64,
-) -> io::Result<Option<String>> {
-    if change.space != Space::V2 {
-        return Ok(None);
-    }
-    let key = String::from_utf8_lossy(change.key()).into_owned();
-    let path = clean(path);
-    let prefix = if path == "/" { path.clone() } else { format!("{path}/") };
-    let under = key.strip_prefix(&prefix).filter(|rest| !rest.split('/').any(|part| part.starts_with('_')));
-    if key != path && !(recursive && under.is_some()) {
-        return Ok(None);
-    }
-    let pair = change.event.kv.clone().unwrap_or_default();
-    let before = view
-        .before(change)?
-        .map(|before| Node::decode(&key, &before.value, before.create_revision, before.mod_revision));
-    if change.is_deletion() {
-        let Some(before) = before else { return Ok(None) };
-        let expired = before.expires_ms != 0 && before.expires_ms <= now_ms;
-        return Ok(Some(gone(if expired { "expire" } else { "delete" }, before, change.revision(), now_ms)));
-    }
-    let node = Node::decode(&key, &pair.value, pair.create_revision, pair.mod_revision);
-    let action = match &before {
-        None => "create",
-        Some(_) if pair.create_revision != pair.mod_revision => "update",
-        Some(_) => "set",
-    };
-    // A directory made on the way to another node is no event of its own.
-    if node.dir && before.is_none() && key != path && node.expires_ms == 0 && !recursive {
-        return Ok(None);
-    }
-    Ok(Some(answer(action, node.to_json(now_ms), before, now_ms)))
 }

@@ -12,6 +12,8 @@ use crate::{config::Retention, server::Core};
 
 /// Below this part of the quota the alarm is taken back.
 const ENOUGH: f64 = 0.9;
+/// When there is room for this long: whoever works on it by hand then still sees the alarm.
+const ROOM_FOR: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(core: Arc<Core>) {
     let turn = match core.config.retention {
@@ -21,13 +23,14 @@ pub(crate) async fn run(core: Arc<Core>) {
     // When which revision was the newest.
     let mut seen: VecDeque<(Instant, i64)> = VecDeque::new();
     let mut turned = Instant::now();
+    let mut full_at = Instant::now();
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         if !core.node.is_leader() {
             seen.clear();
             continue;
         }
-        clear_alarm(&core).await;
+        clear_alarm(&core, &mut full_at).await;
         if turned.elapsed() < turn {
             continue;
         }
@@ -56,12 +59,15 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-async fn clear_alarm(core: &Core) {
+async fn clear_alarm(core: &Core, full_at: &mut Instant) {
     let view = core.node.view();
     let room = (view.live_bytes() as f64) < core.config.quota_bytes as f64 * ENOUGH;
     let raised =
         view.alarms().is_ok_and(|alarms| alarms.iter().any(|alarm| alarm.alarm() == AlarmType::Nospace));
-    if room && raised {
+    if !room || !raised {
+        *full_at = Instant::now();
+    }
+    if full_at.elapsed() >= ROOM_FOR {
         tracing::info!("there is space again, clearing the alarm");
         let alarm = AlarmRequest {
             action: AlarmAction::Deactivate.into(),

@@ -2,35 +2,72 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use crate::flags::Flags;
+use crate::flags::{ADVERTISE_CLIENT, Flags, LISTEN_CLIENT};
 
 /// Why a configuration makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{flag}: `{url}` is not http://HOST:PORT, https://HOST:PORT or unix://PATH")]
-    Url { flag: &'static str, url: String },
+    #[error("invalid value {url:?} for flag -{flag}: {reason}")]
+    Url { flag: &'static str, url: String, reason: String },
+    #[error("expected IP in URL for binding ({0})")]
+    NoIp(String),
+    #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
+    NotAdvertised,
+    #[error("--election-timeout[{0}ms] is too long, and should be set less than 50000ms")]
+    ElectionTooLong(u64),
+    #[error("unknown logger option {0:?}")]
+    Logger(String),
+    #[error("unknown log level {0:?} (want debug, info, warn, error, panic or fatal)")]
+    LogLevel(String),
     #[error(
         "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
     )]
     Timing { election: u64, heartbeat: u64 },
     #[error("couldn't find local name \"{0}\" in the initial cluster configuration")]
     NoLocalName(String),
-    #[error("--initial-cluster has {0} but missing from --initial-advertise-peer-urls={1}")]
-    UrlsDiffer(String, String),
-    #[error("--initial-cluster: `{0}` is not NAME=URL")]
+    #[error(
+        "--initial-cluster has {listed} but missing from --initial-advertise-peer-urls={ours} \
+         (resolved urls: {ours:?} != {named:?})"
+    )]
+    UrlsDiffer { listed: String, ours: String, named: String },
+    #[error("error setting up initial cluster: `{0}` is not NAME=URL")]
     InitialCluster(String),
-    #[error("unexpected clusterState \"{0}\" (want new or existing)")]
+    #[error("invalid value {0:?} for flag -initial-cluster-state: invalid value")]
     ClusterState(String),
     #[error(
         "--auto-compaction-retention: `{0}` is not a number of hours or revisions, nor a duration such as 30m"
     )]
     Retention(String),
-    #[error("--auto-compaction-mode: `{0}` is not periodic or revision")]
+    #[error("unknown auto-compaction-mode {0:?}")]
     CompactionMode(String),
     #[error("{0} needs both a certificate and a key")]
     HalfTls(&'static str),
-    #[error("conflicting flags: --discovery and --initial-cluster, give only one")]
+    #[error(
+        "multiple discovery or bootstrap flags are set. \
+         Choose one of \"initial-cluster\", \"discovery\" or \"discovery-srv\""
+    )]
     DiscoveryAndStatic,
+}
+
+impl ConfigError {
+    /// How etcd would end: misuse of a flag itself is 2.
+    pub(crate) fn code(&self) -> u8 {
+        if matches!(self, Self::Url { .. } | Self::ClusterState(_)) { 2 } else { 1 }
+    }
+
+    /// Whether it is about flags not going together, as etcd finds out after reading them.
+    pub(crate) fn is_about_flags(&self) -> bool {
+        matches!(
+            self,
+            Self::Timing { .. }
+                | Self::NoIp(_)
+                | Self::NotAdvertised
+                | Self::ElectionTooLong(_)
+                | Self::Logger(_)
+                | Self::CompactionMode(_)
+                | Self::DiscoveryAndStatic
+        )
+    }
 }
 
 /// Which history is kept.
@@ -86,6 +123,20 @@ impl Config {
             let (election, heartbeat) = (flags.election_timeout, flags.heartbeat_interval);
             return Err(ConfigError::Timing { election, heartbeat });
         }
+        if flags.election_timeout > 50_000 {
+            return Err(ConfigError::ElectionTooLong(flags.election_timeout));
+        }
+        if !["zap", "capnslog"].contains(&flags.logger.as_str()) {
+            return Err(ConfigError::Logger(flags.logger));
+        }
+        const LEVELS: [&str; 8] = ["debug", "info", "warn", "warning", "error", "dpanic", "panic", "fatal"];
+        if !LEVELS.contains(&flags.log_level.to_lowercase().as_str()) {
+            return Err(ConfigError::LogLevel(flags.log_level));
+        }
+        urls("listen-client-urls", &flags.listen_client_urls)?;
+        if flags.listen_client_urls != LISTEN_CLIENT && flags.advertise_client_urls == ADVERTISE_CLIENT {
+            return Err(ConfigError::NotAdvertised);
+        }
         let existing = match flags.initial_cluster_state.as_str() {
             "new" => false,
             "existing" => true,
@@ -94,7 +145,7 @@ impl Config {
         if flags.discovery.is_some() && flags.initial_cluster.is_some() {
             return Err(ConfigError::DiscoveryAndStatic);
         }
-        let advertise_peer = urls("--initial-advertise-peer-urls", &flags.initial_advertise_peer_urls)?;
+        let advertise_peer = urls("initial-advertise-peer-urls", &flags.initial_advertise_peer_urls)?;
         let cluster_text = flags.initial_cluster.clone().unwrap_or_else(|| {
             format!("{}={}", flags.name, advertise_peer.join(&format!(",{}=", flags.name)))
         });
@@ -105,10 +156,10 @@ impl Config {
         Ok(Self {
             data_dir: flags.data_dir.map_or_else(|| format!("{}.etcd", flags.name).into(), PathBuf::from),
             wal_dir: flags.wal_dir.map(PathBuf::from),
-            listen_peer: urls("--listen-peer-urls", &flags.listen_peer_urls)?,
-            listen_client: urls("--listen-client-urls", &flags.listen_client_urls)?,
-            listen_metrics: urls("--listen-metrics-urls", &flags.listen_metrics_urls)?,
-            advertise_client: urls("--advertise-client-urls", &flags.advertise_client_urls)?,
+            listen_peer: binding(urls("listen-peer-urls", &flags.listen_peer_urls)?)?,
+            listen_client: binding(urls("listen-client-urls", &flags.listen_client_urls)?)?,
+            listen_metrics: urls("listen-metrics-urls", &flags.listen_metrics_urls)?,
+            advertise_client: urls("advertise-client-urls", &flags.advertise_client_urls)?,
             advertise_peer,
             initial_cluster,
             existing,
@@ -154,7 +205,7 @@ fn check_self(
         return Ok(());
     }
     let listed = named.iter().map(|url| format!("{name}={url}")).collect::<Vec<_>>().join(",");
-    Err(ConfigError::UrlsDiffer(listed, ours.join(",")))
+    Err(ConfigError::UrlsDiffer { listed, ours: ours.join(","), named: named.join(",") })
 }
 
 pub(crate) fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
@@ -162,7 +213,7 @@ pub(crate) fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<String>>,
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (name, url) = part.split_once('=').ok_or_else(|| ConfigError::InitialCluster(part.to_owned()))?;
         let urls = cluster.entry(name.to_owned()).or_default();
-        urls.extend(self::urls("--initial-cluster", url)?);
+        urls.extend(self::urls("initial-cluster", url)?);
     }
     Ok(cluster)
 }
@@ -170,20 +221,48 @@ pub(crate) fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<String>>,
 fn urls(flag: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts
-        .map(|url| {
-            let bad = || ConfigError::Url { flag, url: url.to_owned() };
-            let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
-            let has_port = rest
-                .trim_end_matches('/')
-                .rsplit_once(':')
-                .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-            match scheme {
-                "http" | "https" if has_port => Ok(url.trim_end_matches('/').to_owned()),
-                "unix" | "unixs" if !rest.is_empty() => Ok(url.to_owned()),
-                _ => Err(bad()),
-            }
+        .map(|url| match check_url(url) {
+            Ok(()) if url.starts_with("unix") => Ok(url.to_owned()),
+            Ok(()) => Ok(url.trim_end_matches('/').to_owned()),
+            Err(reason) => Err(ConfigError::Url { flag, url: url.to_owned(), reason }),
         })
         .collect()
+}
+
+/// Whether a URL is one that members or clients may be reached at; etcd's sentence when not.
+pub(crate) fn check_url(url: &str) -> Result<(), String> {
+    let scheme_is_wrong = || format!("URL scheme must be http, https, unix, or unixs: {url}");
+    let (scheme, rest) = url.split_once("://").ok_or_else(scheme_is_wrong)?;
+    match scheme {
+        "unix" | "unixs" if !rest.is_empty() => return Ok(()),
+        "http" | "https" => {}
+        _ => return Err(scheme_is_wrong()),
+    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let port = authority.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')).map(|(_, port)| port);
+    if !port.is_some_and(|port| port.parse::<u16>().is_ok()) {
+        return Err(format!("URL address does not have the form \"host:port\": {url}"));
+    }
+    if !path.trim_end_matches('/').is_empty() {
+        return Err(format!("URL must not contain a path: {url}"));
+    }
+    Ok(())
+}
+
+/// What is listened on must be an address, not a name that may come to mean another.
+fn binding(urls: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    for url in &urls {
+        let Some(host) = url.split_once("://").and_then(|(scheme, rest)| {
+            let is_tcp = scheme.starts_with("http");
+            rest.rsplit_once(':').filter(|_| is_tcp).map(|(host, _)| host.trim_matches(['[', ']']))
+        }) else {
+            continue;
+        };
+        if host != "localhost" && host.parse::<std::net::IpAddr>().is_err() {
+            return Err(ConfigError::NoIp(url.clone()));
+        }
+    }
+    Ok(urls)
 }
 
 fn retention(mode: &str, text: &str) -> Result<Retention, ConfigError> {

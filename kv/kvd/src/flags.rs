@@ -1,8 +1,20 @@
 //! etcd's flags and `ETCD_*` variables. Only parsing; see `config` for what they mean together.
+//!
+//! `elders` is what etcd knows beyond these; `file` reads a configuration file; `words` says what is wrong with a
+//! command line as etcd says it.
+
+mod elders;
+mod file;
+mod words;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+
+pub(crate) use words::Misuse;
+
+pub(crate) const LISTEN_CLIENT: &str = "http://localhost:2379";
+pub(crate) const ADVERTISE_CLIENT: &str = "http://localhost:2379";
 
 /// A replicated key-value store that speaks etcd's API
 #[derive(Debug, Clone, Parser)]
@@ -11,6 +23,9 @@ pub(crate) struct Flags {
     /// Print the version and exit
     #[arg(long)]
     pub(crate) version: bool,
+    /// Read the configuration from this YAML file; other flags do not count then
+    #[arg(long, env = "ETCD_CONFIG_FILE")]
+    pub(crate) config_file: Option<String>,
     /// Human-readable name of this member
     #[arg(long, env = "ETCD_NAME", default_value = "default")]
     pub(crate) name: String,
@@ -24,7 +39,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "ETCD_LISTEN_PEER_URLS", default_value = "http://localhost:2380")]
     pub(crate) listen_peer_urls: String,
     /// URLs to listen on for clients
-    #[arg(long, env = "ETCD_LISTEN_CLIENT_URLS", default_value = "http://localhost:2379")]
+    #[arg(long, env = "ETCD_LISTEN_CLIENT_URLS", default_value = LISTEN_CLIENT)]
     pub(crate) listen_client_urls: String,
     /// More URLs to serve /metrics and /health on
     #[arg(long, env = "ETCD_LISTEN_METRICS_URLS", default_value = "")]
@@ -33,7 +48,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "ETCD_INITIAL_ADVERTISE_PEER_URLS", default_value = "http://localhost:2380")]
     pub(crate) initial_advertise_peer_urls: String,
     /// This member's client URLs, as clients reach them
-    #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", default_value = "http://localhost:2379")]
+    #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", default_value = ADVERTISE_CLIENT)]
     pub(crate) advertise_client_urls: String,
     /// The founding members: NAME=URL,NAME=URL,...
     #[arg(long, env = "ETCD_INITIAL_CLUSTER")]
@@ -118,13 +133,32 @@ pub(crate) struct Flags {
     pub(crate) pre_vote: bool,
 }
 
-/// etcd takes flags with one dash too.
-pub(crate) fn normalise(args: Vec<OsString>) -> Vec<OsString> {
-    let fix = |arg: OsString| match arg.to_str() {
+impl Flags {
+    /// Reads a command line, and the file it names. `args[0]` is the program.
+    pub(crate) fn read(args: Vec<OsString>) -> Result<Self, Misuse> {
+        let flags = Self::parse_args(args)?;
+        let Some(path) = flags.config_file.as_deref().filter(|path| !path.is_empty()) else {
+            return Ok(flags);
+        };
+        let mut args = vec![OsString::from("kvd")];
+        args.extend(file::arguments(path)?);
+        Self::parse_args(args)
+    }
+
+    fn parse_args(args: Vec<OsString>) -> Result<Self, Misuse> {
+        let args = elders::take(normalise(args))?;
+        let matches = Self::command().try_get_matches_from(args).map_err(words::of)?;
+        Self::from_arg_matches(&matches).map_err(words::of)
+    }
+}
+
+/// etcd takes flags with one dash too, and switches with any of Go's words.
+fn normalise(args: Vec<OsString>) -> Vec<OsString> {
+    let dashes = |arg: OsString| match arg.to_str() {
         Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
             format!("-{text}").into()
         }
         _ => arg,
     };
-    args.into_iter().map(fix).collect()
+    args.into_iter().map(dashes).collect()
 }

@@ -8,7 +8,9 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions};
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
+};
 use serde_json::json;
 use tonic::service::Routes;
 
@@ -46,6 +48,22 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("maintenance/transfer-leadership", "etcdserverpb.Maintenance", "MoveLeader"),
     ("maintenance/downgrade", "etcdserverpb.Maintenance", "Downgrade"),
     ("auth/status", "etcdserverpb.Auth", "AuthStatus"),
+    ("auth/enable", "etcdserverpb.Auth", "AuthEnable"),
+    ("auth/disable", "etcdserverpb.Auth", "AuthDisable"),
+    ("auth/authenticate", "etcdserverpb.Auth", "Authenticate"),
+    ("auth/user/add", "etcdserverpb.Auth", "UserAdd"),
+    ("auth/user/get", "etcdserverpb.Auth", "UserGet"),
+    ("auth/user/list", "etcdserverpb.Auth", "UserList"),
+    ("auth/user/delete", "etcdserverpb.Auth", "UserDelete"),
+    ("auth/user/changepw", "etcdserverpb.Auth", "UserChangePassword"),
+    ("auth/user/grant", "etcdserverpb.Auth", "UserGrantRole"),
+    ("auth/user/revoke", "etcdserverpb.Auth", "UserRevokeRole"),
+    ("auth/role/add", "etcdserverpb.Auth", "RoleAdd"),
+    ("auth/role/get", "etcdserverpb.Auth", "RoleGet"),
+    ("auth/role/list", "etcdserverpb.Auth", "RoleList"),
+    ("auth/role/delete", "etcdserverpb.Auth", "RoleDelete"),
+    ("auth/role/grant", "etcdserverpb.Auth", "RoleGrantPermission"),
+    ("auth/role/revoke", "etcdserverpb.Auth", "RoleRevokePermission"),
     ("lock/lock", "v3lockpb.Lock", "Lock"),
     ("lock/unlock", "v3lockpb.Lock", "Unlock"),
     ("election/campaign", "v3electionpb.Election", "Campaign"),
@@ -54,6 +72,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("election/observe", "v3electionpb.Election", "Observe"),
     ("election/resign", "v3electionpb.Election", "Resign"),
 ];
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Calls services for who speaks JSON.
 pub(crate) struct Gateway {
@@ -85,16 +105,18 @@ impl Gateway {
     /// Answers a request to `/v3/...`.
     pub(crate) async fn answer(&self, request: Whole) -> Response<Body> {
         let Some(method) = self.method(&request.path) else {
-            return failure(StatusCode::NOT_FOUND, 5, "Not Found");
+            return reply(StatusCode::NOT_FOUND, PLAIN, "Not Found\n");
         };
         if request.method != Method::POST {
-            return failure(StatusCode::METHOD_NOT_ALLOWED, 12, "Method Not Allowed");
+            return reply(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Method Not Allowed\n");
         }
         let text = if request.body.trim().is_empty() { "{}" } else { &request.body };
         let mut reader = serde_json::Deserializer::from_str(text);
-        let message = match DynamicMessage::deserialize(method.input(), &mut reader) {
+        // Fields of a later version are none of our business.
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        let message = match DynamicMessage::deserialize_with_options(method.input(), &mut reader, &options) {
             Ok(message) => message,
-            Err(error) => return failure(StatusCode::BAD_REQUEST, 3, &error.to_string()),
+            Err(error) => return failure(StatusCode::BAD_REQUEST, 3, &complaint(&error)),
         };
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let open = method.is_client_streaming() && method.name() == "Watch";
@@ -208,6 +230,20 @@ fn http_status(code: i32) -> StatusCode {
         16 => StatusCode::UNAUTHORIZED,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// What is wrong with a body, in the words that etcd's users know where there are some.
+fn complaint(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if error.is_eof() {
+        return "unexpected EOF".to_owned();
+    }
+    if let Some((_, at)) = text.split_once("invalid base64").and_then(|(_, rest)| rest.split_once("offset "))
+    {
+        let digits: String = at.chars().take_while(char::is_ascii_digit).collect();
+        return format!("illegal base64 data at input byte {digits}");
+    }
+    text
 }
 
 fn failure(status: StatusCode, code: i32, message: &str) -> Response<Body> {

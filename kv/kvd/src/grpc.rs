@@ -1,5 +1,6 @@
 //! etcd's services over gRPC. Each file is one service; here they are put together.
 
+mod auth;
 pub(crate) mod cluster;
 mod concurrency;
 mod kv;
@@ -38,7 +39,7 @@ pub(crate) fn routes(core: &Arc<Core>) -> Routes {
     .add_service(LeaseServer::new(lease::Leases(core.clone())))
     .add_service(ClusterServer::new(cluster::Members(core.clone())))
     .add_service(MaintenanceServer::new(maintenance::Maintenance(core.clone())))
-    .add_service(AuthServer::new(maintenance::NoAuth(core.clone())))
+    .add_service(AuthServer::new(auth::NoAuth(core.clone())))
     .add_service(LockServer::new(concurrency::Concurrency(core.clone())))
     .add_service(ElectionServer::new(concurrency::Concurrency(core.clone())))
 }

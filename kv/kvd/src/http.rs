@@ -79,6 +79,12 @@ impl Handler for ClientPort {
         let (core, gateway) = (self.core.clone(), self.gateway.clone());
         Box::pin(async move {
             let path = request.uri().path().to_owned();
+            if let Some(there) = elsewhere(&path) {
+                return moved(&there, request.method());
+            }
+            if let Some(allowed) = refused_method(&path, request.method()) {
+                return allowed;
+            }
             if let Some(answer) = plain(&core, &path, request.uri().query().unwrap_or("")).await {
                 return answer;
             }
@@ -87,11 +93,12 @@ impl Handler for ClientPort {
                 Ok(request) => request,
                 Err(refusal) => return refusal,
             };
-            if ["/v3/", "/v3beta/", "/v3alpha/"].iter().any(|prefix| path.starts_with(prefix)) {
+            if ["/v3/", "/v3beta/"].iter().any(|prefix| path.starts_with(prefix)) {
                 return gateway.answer(request).await;
             }
             if core.config.enable_v2
-                && (path.starts_with("/v2/")
+                && (path == "/v2"
+                    || path.starts_with("/v2/")
                     || path.starts_with("/v1/clusters")
                     || path == "/new"
                     || v2::is_token(&path))
@@ -155,6 +162,40 @@ impl Handler for PeerPort {
     }
 }
 
+/// The one form of a path, if it is not in it: no empty, `.` or `..` parts; a slash at the end stays.
+fn elsewhere(path: &str) -> Option<String> {
+    let mut clean = kv_core::v2::clean(path);
+    if path.ends_with('/') && clean != "/" {
+        clean.push('/');
+    }
+    (clean != path).then_some(clean)
+}
+
+fn moved(there: &str, method: &Method) -> Response<Body> {
+    let text = format!("<a href=\"{there}\">Moved Permanently</a>.\n\n");
+    let mut response = Response::new(full(if method == Method::GET { text } else { String::new() }));
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    if let Ok(there) = there.parse() {
+        response.headers_mut().insert(http::header::LOCATION, there);
+    }
+    if matches!(*method, Method::GET | Method::HEAD) {
+        let kind = http::HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// Health and version are only read.
+fn refused_method(path: &str, method: &Method) -> Option<Response<Body>> {
+    if !matches!(path, "/health" | "/version") || matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut response =
+        reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "Method Not Allowed\n");
+    response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("GET"));
+    Some(response)
+}
+
 fn members(core: &Core) -> Response<Body> {
     let members = core.node.view().members().unwrap_or_default();
     let listed: Vec<_> = members
@@ -191,17 +232,18 @@ async fn health(core: &Core, serializable: bool) -> Response<Body> {
     let alarms = core.node.view().alarms().unwrap_or_default();
     let reason = match (alarms.is_empty(), core.view(serializable).await) {
         (false, _) => Some("ALARM NOSPACE".to_owned()),
-        (true, Err(_)) if core.node.status().leader.is_none() => Some("RAFT NO LEADER".to_owned()),
+        (true, Err(_)) if core.node.leader().is_none() => Some("RAFT NO LEADER".to_owned()),
         (true, Err(kind)) => Some(format!("QGET ERROR:{kind}")),
         (true, Ok(_)) => None,
     };
     match reason {
         None => {
-            reply(StatusCode::OK, "application/json", json!({"health": "true", "reason": ""}).to_string())
+            let text = json!({"health": "true", "reason": ""}).to_string();
+            reply(StatusCode::OK, "text/plain; charset=utf-8", text)
         }
         Some(reason) => {
             let text = json!({"health": "false", "reason": reason}).to_string();
-            reply(StatusCode::SERVICE_UNAVAILABLE, "application/json", text)
+            reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text)
         }
     }
 }

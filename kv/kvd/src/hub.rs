@@ -83,6 +83,7 @@ struct Hub {
     next: i64,
     cluster_id: u64,
     member_id: u64,
+    raft_term: u64,
 }
 
 /// Runs as long as the member does.
@@ -94,26 +95,33 @@ pub(crate) async fn run(node: Node, cluster_id: u64, mut asks: mpsc::Receiver<As
     let mut hub = Hub { next, cluster_id, member_id: node.id(), ..Hub::default() };
     let mut progressed = Instant::now();
     loop {
-        tokio::select! {
-            changed = applied.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                hub.advance(&node.view());
-            }
-            ask = asks.recv() => match ask {
-                Some(ask) => hub.take(ask, &node.view()),
-                None => return,
-            },
-            _ = tick.tick() => {
+        let next = tokio::select! {
+            changed = applied.changed() => changed.map_or(Next::End, |()| Next::Applied),
+            ask = asks.recv() => ask.map_or(Next::End, Next::Ask),
+            _ = tick.tick() => Next::Tick,
+        };
+        hub.raft_term = node.term();
+        match next {
+            Next::Applied => hub.advance(&node.view()),
+            Next::Ask(ask) => hub.take(ask, &node.view()),
+            Next::Tick => {
                 hub.feed_behind(&node.view());
                 if progressed.elapsed() > Duration::from_secs(1) {
                     progressed = Instant::now();
                     hub.tell_progress();
                 }
             }
+            Next::End => return,
         }
     }
+}
+
+/// What the hub turns to.
+enum Next {
+    Applied,
+    Ask(Ask),
+    Tick,
+    End,
 }
 
 impl Hub {
@@ -122,7 +130,7 @@ impl Hub {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
             revision,
-            raft_term: 0,
+            raft_term: self.raft_term,
         })
     }
 
@@ -244,11 +252,11 @@ impl Hub {
         if let KeyRange::Half(start, end) = &keys
             && start >= end
         {
-            return refuse(-1, "mvcc: watcher range is invalid");
+            return refuse(-1, "mvcc: watcher range is empty");
         }
         let filtered = |kind: FilterType| request.filters.contains(&(kind as i32));
         let start = request.start_revision;
-        let next = if start > 0 { start } else { view.revision() + 1 };
+        let next = if start == 0 { view.revision() + 1 } else { start };
         let created = WatchResponse { header, watch_id, created: true, ..Default::default() };
         if out.try_send(Ok(created)).is_err() {
             return;
@@ -325,7 +333,7 @@ impl Hub {
         if watch.next < view.compacted() {
             let compact_revision = view.compacted();
             let (watch_id, out) = (watch.watch_id, watch.out.clone());
-            let header = self.header(view.revision());
+            let header = self.header(0);
             let gone =
                 WatchResponse { header, watch_id, canceled: true, compact_revision, ..Default::default() };
             let _ = out.try_send(Ok(gone));
@@ -337,7 +345,7 @@ impl Hub {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
             revision: view.revision(),
-            raft_term: 0,
+            raft_term: self.raft_term,
         });
         if !concerned.is_empty() {
             let events = events(&concerned, watch.prev_kv, view, &mut HashMap::new());

@@ -28,23 +28,23 @@ mod v2;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::CommandFactory as _;
 
 pub use config::{Config, ConfigError};
 pub use server::{Server, ServerError};
 
 /// The program. `args[0]` is the name it was started under; `etcd` behaves the same.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let matches = match command().try_get_matches_from(flags::normalise(args)) {
-        Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
-    };
-    let flags = match flags::Flags::from_arg_matches(&matches) {
+    let flags = match flags::Flags::read(args) {
         Ok(flags) => flags,
-        Err(error) => error.exit(),
+        Err(misuse) if misuse.help => {
+            print!("{misuse}");
+            return ExitCode::SUCCESS;
+        }
+        Err(misuse) => {
+            eprintln!("{misuse}");
+            return ExitCode::from(misuse.code);
+        }
     };
     if flags.version {
         println!(
@@ -58,7 +58,15 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     start_logging(&flags.log_level);
     let config = match Config::new(flags) {
         Ok(config) => config,
-        Err(error) => return complain(&error),
+        Err(error) => {
+            let text = if error.is_about_flags() {
+                format!("error verifying flags, {error}. See 'etcd --help'.")
+            } else {
+                error.to_string()
+            };
+            eprintln!("{text}");
+            return ExitCode::from(error.code());
+        }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4))
@@ -118,5 +126,11 @@ fn start_logging(level: &str) {
     let filter = EnvFilter::try_from_env("KVD_LOG")
         .or_else(|_| EnvFilter::try_new(format!("{level},openraft=error")))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let colours =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .try_init();
 }

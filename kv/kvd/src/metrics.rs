@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use kv_raft::timing::Timing;
+
 use crate::server::Core;
 
 /// Upper bounds of the histogram's buckets, seconds.
@@ -105,6 +107,30 @@ pub(crate) fn text(core: &Core) -> String {
         "The revision of the last compaction in store.",
         view.compacted() as f64,
     );
+    let (log, state) = core.node.disk();
+    histogram(
+        &mut out,
+        "etcd_disk_wal_fsync_duration_seconds",
+        "The latency distributions of fsync called by WAL.",
+        log,
+    );
+    histogram(
+        &mut out,
+        "etcd_disk_backend_commit_duration_seconds",
+        "The latency distributions of commit called by backend.",
+        state,
+    );
+    let peers: Vec<u64> = status.matched.keys().copied().filter(|id| *id != status.id).collect();
+    if !peers.is_empty() {
+        let _ = out.write_str(
+            "# HELP etcd_network_active_peers The current number of active peer connections.\n\
+             # TYPE etcd_network_active_peers gauge\n",
+        );
+        for to in peers {
+            let _ =
+                writeln!(out, "etcd_network_active_peers{{Local=\"{:x}\",Remote=\"{to:x}\"}} 1", status.id);
+        }
+    }
     let name = "kv_proposal_duration_seconds";
     let _ = write!(out, "# HELP {name} From proposing to the reply.\n# TYPE {name} histogram\n");
     let mut total = 0;
@@ -118,7 +144,27 @@ pub(crate) fn text(core: &Core) -> String {
     let (server, go) = (kv_api::ETCD_VERSION, env!("CARGO_PKG_VERSION"));
     let _ = writeln!(
         out,
+        "# HELP etcd_server_id Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.\n\
+         # TYPE etcd_server_id gauge\netcd_server_id{{server_id=\"{:x}\"}} 1",
+        status.id
+    );
+    let _ = writeln!(
+        out,
+        "# HELP etcd_cluster_version Which version is running. 1 for 'cluster_version' label with current cluster \
+         version\n# TYPE etcd_cluster_version gauge\netcd_cluster_version{{cluster_version=\"3.5\"}} 1"
+    );
+    let _ = writeln!(
+        out,
         "# TYPE etcd_server_version gauge\netcd_server_version{{server_version=\"{server}\",kvd=\"{go}\"}} 1"
     );
     out
+}
+
+fn histogram(out: &mut String, name: &str, help: &str, timing: &Timing) {
+    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+    for (bound, count) in timing.cumulative() {
+        let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
+    }
+    let (count, seconds) = (timing.count(), timing.seconds());
+    let _ = write!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}\n");
 }

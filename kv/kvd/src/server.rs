@@ -86,7 +86,7 @@ pub(crate) struct Core {
 impl Core {
     /// The header of a reply at this revision.
     pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
-        let raft_term = self.node.status().term;
+        let raft_term = self.node.term();
         ResponseHeader { cluster_id: self.cluster_id, member_id: self.node.id(), revision, raft_term }
     }
 
@@ -193,7 +193,7 @@ impl Server {
         let core = core.clone();
         // etcd says so when the member joined the cluster; others wait for this very line.
         tasks.spawn(async move {
-            while core.node.status().leader.is_none() {
+            while core.node.leader().is_none() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             tracing::info!(
@@ -289,7 +289,7 @@ async fn publish(core: Arc<Core>) {
         if known.is_some_and(|known| known.name == told.name && known.client_ur_ls == told.client_ur_ls) {
             return;
         }
-        if core.node.status().leader.is_some() {
+        if core.node.leader().is_some() {
             let _ = core.propose(op::Op::MemberAttributes(told.clone())).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

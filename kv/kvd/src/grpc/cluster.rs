@@ -123,6 +123,7 @@ impl cluster_server::Cluster for Members {
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         let request = request.into_inner();
+        self.0.node.view().member(request.id).map_err(storage)?.ok_or(ErrorKind::MemberNotFound)?;
         check_urls(&request.peer_ur_ls)?;
         self.0.propose(op::Op::MemberUpdate(request)).await?;
         Ok(Response::new(MemberUpdateResponse { header: self.0.header_now(), members: self.list()? }))

@@ -35,14 +35,22 @@ use crate::server::Core;
 /// A lease for who brings none, in seconds.
 const OWN_LEASE: i64 = 60;
 
+/// A key that owns, with the headers of when it was asked for and of when it was got.
+struct Acquired {
+    leader: LeaderKey,
+    asked: ResponseHeader,
+    got: ResponseHeader,
+}
+
 #[derive(Clone)]
 pub(crate) struct Concurrency(pub(crate) Arc<Core>);
 
 impl Concurrency {
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        match self.0.propose(op::Op::Txn(request)).await? {
-            reply::Reply::Txn(reply) => Ok(reply),
-            _ => Err(ErrorKind::Corrupt.into()),
+        match self.0.propose(op::Op::Txn(request)).await {
+            Ok(reply::Reply::Txn(reply)) => Ok(reply),
+            Ok(_) => Err(ErrorKind::Corrupt.into()),
+            Err(kind) => Err(client_error(kind)),
         }
     }
 
@@ -56,15 +64,10 @@ impl Concurrency {
     }
 
     /// Puts our key unless it is there, and waits until no older one is.
-    async fn acquire(
-        &self,
-        name: &Bytes,
-        lease: i64,
-        value: Bytes,
-    ) -> Result<(LeaderKey, ResponseHeader), Status> {
+    async fn acquire(&self, name: &Bytes, lease: i64, value: Bytes) -> Result<Acquired, Status> {
         let lease = self.lease(lease).await?;
         let key = Bytes::from([name, format!("/{lease:x}").as_bytes()].concat());
-        let put = PutRequest { key: key.clone(), value, lease, ..Default::default() };
+        let put = PutRequest { key: key.clone(), value: value.clone(), lease, ..Default::default() };
         let get = RangeRequest { key: key.clone(), ..Default::default() };
         let reply = self
             .txn(TxnRequest {
@@ -77,7 +80,13 @@ impl Concurrency {
             Some(OpResponse::ResponseRange(mut range)) => range.kvs.pop(),
             _ => None,
         });
-        let rev = standing.map_or(reply.header.unwrap_or_default().revision, |pair| pair.create_revision);
+        if let Some(pair) = &standing
+            && pair.value != value
+        {
+            self.proclaim_value(&key, pair.create_revision, lease, value).await?;
+        }
+        let asked = reply.header.unwrap_or_default().revision;
+        let rev = standing.map_or(asked, |pair| pair.create_revision);
         let mut applied = self.0.node.applied();
         loop {
             let view = self.0.node.view();
@@ -95,13 +104,35 @@ impl Concurrency {
                         .map_err(refused)?;
                     if still.kvs.first().is_some_and(|pair| pair.create_revision == rev) {
                         let leader = LeaderKey { name: name.clone(), key, rev, lease };
-                        return Ok((leader, self.0.header(view.revision())));
+                        let (asked, got) = (self.0.header(asked), self.0.header(view.revision()));
+                        return Ok(Acquired { leader, asked, got });
                     }
                     return Err(ErrorKind::LeaseNotFound.into());
                 }
             }
             applied.changed().await.map_err(|_| ErrorKind::Stopped)?;
         }
+    }
+}
+
+impl Concurrency {
+    /// Writes a new value to a key that is still the one created then.
+    async fn proclaim_value(&self, key: &Bytes, rev: i64, lease: i64, value: Bytes) -> Result<(), Status> {
+        let put = PutRequest { key: key.clone(), value, lease, ..Default::default() };
+        let request = TxnRequest {
+            compare: vec![created(key, rev)],
+            success: vec![RequestOp { request: Some(OpRequest::RequestPut(put)) }],
+            failure: Vec::new(),
+        };
+        if self.txn(request).await?.succeeded { Ok(()) } else { Err(ErrorKind::ElectionNotLeader.into()) }
+    }
+}
+
+/// etcd's service calls as a client does, and passes on what it is told without a code.
+fn client_error(kind: ErrorKind) -> Status {
+    match kind {
+        ErrorKind::LeaseNotFound => Status::unknown(kind.text()),
+        kind => kind.into(),
     }
 }
 
@@ -132,8 +163,8 @@ fn oldest(view: &View, name: &Bytes) -> Result<Option<KeyValue>, Status> {
 impl lock_server::Lock for Concurrency {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
         let LockRequest { name, lease } = request.into_inner();
-        let (leader, header) = self.acquire(&name, lease, Bytes::new()).await?;
-        Ok(Response::new(LockResponse { header: Some(header), key: leader.key }))
+        let Acquired { leader, got, .. } = self.acquire(&name, lease, Bytes::new()).await?;
+        Ok(Response::new(LockResponse { header: Some(got), key: leader.key }))
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
@@ -150,8 +181,8 @@ impl election_server::Election for Concurrency {
         request: Request<CampaignRequest>,
     ) -> Result<Response<CampaignResponse>, Status> {
         let CampaignRequest { name, lease, value } = request.into_inner();
-        let (leader, header) = self.acquire(&name, lease, value).await?;
-        Ok(Response::new(CampaignResponse { header: Some(header), leader: Some(leader) }))
+        let Acquired { leader, asked, .. } = self.acquire(&name, lease, value).await?;
+        Ok(Response::new(CampaignResponse { header: Some(asked), leader: Some(leader) }))
     }
 
     async fn proclaim(
@@ -159,16 +190,8 @@ impl election_server::Election for Concurrency {
         request: Request<ProclaimRequest>,
     ) -> Result<Response<ProclaimResponse>, Status> {
         let ProclaimRequest { leader, value } = request.into_inner();
-        let leader = leader.ok_or_else(|| Status::invalid_argument("\"leader\" field must be provided"))?;
-        let put = PutRequest { key: leader.key.clone(), value, lease: leader.lease, ..Default::default() };
-        let request = TxnRequest {
-            compare: vec![created(&leader.key, leader.rev)],
-            success: vec![RequestOp { request: Some(OpRequest::RequestPut(put)) }],
-            failure: Vec::new(),
-        };
-        if !self.txn(request).await?.succeeded {
-            return Err(ErrorKind::ElectionNotLeader.into());
-        }
+        let leader = leader.ok_or_else(|| Status::unknown("\"leader\" field must be provided"))?;
+        self.proclaim_value(&leader.key, leader.rev, leader.lease, value).await?;
         Ok(Response::new(ProclaimResponse { header: self.0.header_now() }))
     }
 
@@ -212,7 +235,7 @@ impl election_server::Election for Concurrency {
         let leader = request
             .into_inner()
             .leader
-            .ok_or_else(|| Status::invalid_argument("\"leader\" field must be provided"))?;
+            .ok_or_else(|| Status::unknown("\"leader\" field must be provided"))?;
         let delete = DeleteRangeRequest { key: leader.key.clone(), ..Default::default() };
         let request = TxnRequest {
             compare: vec![created(&leader.key, leader.rev)],

@@ -1,4 +1,4 @@
-//! The Maintenance service, and the Auth service of a cluster that has no auth.
+//! The Maintenance service.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -6,12 +6,10 @@ use futures_util::Stream;
 use kv_api::{
     ETCD_VERSION, ErrorKind,
     etcdserverpb::{
-        AlarmRequest, AlarmResponse, AlarmType, AuthDisableRequest, AuthDisableResponse, AuthEnableRequest,
-        AuthEnableResponse, AuthStatusRequest, AuthStatusResponse, AuthenticateRequest, AuthenticateResponse,
-        DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse, HashKvRequest,
-        HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
-        SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction, auth_server,
-        maintenance_server,
+        AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeRequest,
+        DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
+        MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+        alarm_request::AlarmAction, maintenance_server,
     },
     internal::{op, reply},
 };
@@ -35,7 +33,8 @@ impl maintenance_server::Maintenance for Maintenance {
         let request = request.into_inner();
         if request.action() == AlarmAction::Get {
             let view = self.0.view(false).await?;
-            let alarms = view.alarms().map_err(storage)?;
+            let mut alarms = view.alarms().map_err(storage)?;
+            alarms.retain(|raised| request.alarm() == AlarmType::None || raised.alarm == request.alarm);
             return Ok(Response::new(AlarmResponse { header: Some(self.0.header(view.revision())), alarms }));
         }
         match self.0.propose(op::Op::Alarm(request)).await? {
@@ -78,7 +77,7 @@ impl maintenance_server::Maintenance for Maintenance {
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         // Freed pages are used again by themselves: there is nothing to do.
-        Ok(Response::new(DefragmentResponse { header: self.0.header_now() }))
+        Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
@@ -146,40 +145,5 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
         Err(Status::unimplemented("there is no older data format to go back to"))
-    }
-}
-
-/// Auth is off, and cannot be turned on yet.
-pub(crate) struct NoAuth(pub(crate) Arc<Core>);
-
-#[tonic::async_trait]
-impl auth_server::Auth for NoAuth {
-    async fn auth_enable(
-        &self,
-        _: Request<AuthEnableRequest>,
-    ) -> Result<Response<AuthEnableResponse>, Status> {
-        Err(ErrorKind::RootUserNotExist.into())
-    }
-
-    async fn auth_disable(
-        &self,
-        _: Request<AuthDisableRequest>,
-    ) -> Result<Response<AuthDisableResponse>, Status> {
-        Ok(Response::new(AuthDisableResponse { header: self.0.header_now() }))
-    }
-
-    async fn auth_status(
-        &self,
-        _: Request<AuthStatusRequest>,
-    ) -> Result<Response<AuthStatusResponse>, Status> {
-        let header = self.0.header_now();
-        Ok(Response::new(AuthStatusResponse { header, enabled: false, auth_revision: 1 }))
-    }
-
-    async fn authenticate(
-        &self,
-        _: Request<AuthenticateRequest>,
-    ) -> Result<Response<AuthenticateResponse>, Status> {
-        Err(ErrorKind::AuthNotEnabled.into())
     }
 }

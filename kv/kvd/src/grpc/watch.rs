@@ -42,14 +42,23 @@ impl watch_server::Watch for Watches {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let (out, responses) = mpsc::channel(QUEUE);
         let hub = self.core.hub.0.clone();
-        // Ends with the client's side of the stream, or when nobody takes responses any more.
+        // Ends when the stream breaks, or when nobody takes responses any more.
         tokio::spawn(async move {
             loop {
                 let next = tokio::select! {
                     next = requests.message() => next,
                     () = out.closed() => break,
                 };
-                let Ok(Some(WatchRequest { request_union: Some(request) })) = next else { break };
+                let request = match next {
+                    Ok(Some(WatchRequest { request_union: Some(request) })) => request,
+                    Ok(Some(_)) => continue,
+                    // The client has said all it has to say, and still listens.
+                    Ok(None) => {
+                        out.closed().await;
+                        break;
+                    }
+                    Err(_) => break,
+                };
                 let out = out.clone();
                 let ask = match request {
                     RequestUnion::CreateRequest(request) => Ask::Create { stream, request, out },

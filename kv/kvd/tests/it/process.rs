@@ -20,6 +20,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Where a member of a cluster will be.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) client: String,
