@@ -1,18 +1,22 @@
 //! A load generator for any server that speaks etcd's v3 API: ours, or the one it is compared with.
 //!
 //! Each load runs for a while with so many clients at once and ends in [`Figures`]; the program prints them as one
-//! line of JSON. The client shares the machine with the server, so compare only runs that alternate. It starts no
-//! server itself.
+//! line of JSON. The client shares the machine with the server, so compare only runs that alternate: without the name
+//! of a load, [`compare`] starts both servers in turn, on one node and on three, and prints a table.
 
+mod compare;
 mod figures;
 mod load;
+mod servers;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use compare::{CompareError, Plan, Row, compare};
 pub use figures::Figures;
 pub use load::{Load, LoadError, drive};
+pub use servers::ServersError;
 
 /// Load an etcd or kvd and print one line of figures
 #[derive(Parser)]
@@ -24,8 +28,26 @@ struct Args {
     /// Connections; each goes to the next endpoint
     #[arg(long, default_value_t = 16)]
     conns: usize,
+    /// Print the comparison as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Rounds of the comparison
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each load of the comparison
+    #[arg(long, default_value_t = 3.0)]
+    secs: f64,
+    /// Keys of the comparison's test of memory and restart; 0 leaves it out
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: usize,
+    /// The elder's program
+    #[arg(long, default_value = "etcd")]
+    elder: String,
+    /// Our program [default: kvd beside this one]
+    #[arg(long)]
+    ours: Option<String>,
     #[command(subcommand)]
-    load: Kind,
+    load: Option<Kind>,
 }
 
 #[derive(Subcommand)]
@@ -80,7 +102,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Err(error) => error.exit(),
     };
     let endpoints: Vec<String> = args.endpoints.split(',').map(str::to_owned).collect();
-    let (load, clients, secs) = match args.load {
+    let Some(load) = args.load else { return run_compare(args) };
+    let (load, clients, secs) = match load {
         Kind::Put { clients, secs } => (Load::Put, clients, secs),
         Kind::Get { clients, secs, serializable } => (Load::Get { serializable }, clients, secs),
         Kind::Lease { clients, secs } => (Load::KeepAlive, clients, secs),
@@ -97,6 +120,53 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     match runtime.block_on(drive(&endpoints, args.conns, load, clients, Duration::from_secs_f64(secs))) {
         Ok(figures) => {
             println!("{}", figures.to_json());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_compare(args: Args) -> ExitCode {
+    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("kvd").display().to_string());
+    let plan = Plan {
+        elder: args.elder,
+        ours: args.ours.or_else(beside).unwrap_or_else(|| "kvd".to_owned()),
+        rounds: args.rounds.max(1),
+        secs: args.secs,
+        keys: args.keys,
+        dir: std::env::temp_dir().join(format!("kv-bench-{}", std::process::id())),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let compared = runtime.block_on(compare(&plan));
+    let _ = std::fs::remove_dir_all(&plan.dir);
+    match compared {
+        Ok(rows) if args.json => {
+            let fields: serde_json::Map<String, serde_json::Value> = rows
+                .iter()
+                .map(|row| {
+                    let figures =
+                        serde_json::json!({"elder": row.elder, "ours": row.ours, "ratio": row.ratio()});
+                    (row.name.clone(), figures)
+                })
+                .collect();
+            println!("{}", serde_json::Value::Object(fields));
+            ExitCode::SUCCESS
+        }
+        Ok(rows) => {
+            println!("{:<44} {:>12} {:>12} {:>8}  aim", "", "elder", "ours", "ratio");
+            for row in rows {
+                let ratio = row.ratio();
+                println!("{:<44} {:>12.2} {:>12.2} {ratio:>8.2}  {}", row.name, row.elder, row.ours, row.aim);
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
