@@ -34,6 +34,13 @@ impl Failure {
         Self { verbatim: true, ..Self::new(message) }
     }
 
+    /// Told of as part of something larger.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self.verbatim = false;
+        self
+    }
+
     /// With an error and all its causes.
     pub(crate) fn because(message: impl Into<String>, error: &dyn Error) -> Self {
         Self::new(format!("{}: {}", message.into(), chain(error)))

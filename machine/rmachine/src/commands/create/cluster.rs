@@ -180,10 +180,7 @@ fn make_known(
         kv.add_learner(&url)
     })
     .map(drop)
-    .map_err(|failure| Failure {
-        message: format!("cluster `{cluster}` does not take in `{name}`: {}", failure.message),
-        ..failure
-    })
+    .map_err(|failure| failure.within(&format!("cluster `{cluster}` does not take in `{name}`")))
 }
 
 /// Waits until a machine's kv serves and votes.
