@@ -372,6 +372,12 @@ fn did_not_start(name: &str, said: Vec<String>) -> DriverError {
             Some("this workstation has too little memory free: lower `--qemu-memory`")
         } else if line.contains("kvm") || line.contains("KVM") {
             Some("leave out `--qemu-accel kvm`: `auto` uses KVM where it works, and TCG elsewhere")
+        } else if line.contains("bridge helper failed") {
+            Some(
+                "as root, write `allow BRIDGE` into /etc/qemu/bridge.conf and make qemu-bridge-helper setuid",
+            )
+        } else if line.contains("could not configure /dev/net/tun") {
+            Some("as root, make the tap for this user: `ip tuntap add NAME mode tap user USER`")
         } else if line.contains("\"write\" lock") {
             Some("another QEMU still has the machine's disk open")
         } else {
