@@ -3,10 +3,14 @@
 //! A benchmark is a program of its own (a crate of its area) or a module here; this verb builds it,
 //! puts the elders within its reach and hands its figures through.
 
+mod boot;
 mod create;
+mod footprint;
+mod guest;
 
 use anyhow::Result;
 
+use crate::progress::Progress;
 use crate::{cargo, image, setup};
 
 /// Flags of `bench`.
@@ -25,6 +29,10 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
+    /// Guest time until every API answers, beside guest time to PID 1
+    Boot,
+    /// Size of the image and memory of a machine, against their limits
+    Footprint,
     /// `rmachine create` beside a bare boot of the same kernel, and beside a Debian guest with docker.io
     Create,
     /// The key-value store beside etcd
@@ -41,6 +49,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Name::Create => {
             image::run(&image::Args::default())?;
             create::run(args.json, &args.rest)
+        }
+        Name::Boot => {
+            image::run(&image::Args::default())?;
+            boot::run(args.json)
+        }
+        Name::Footprint => {
+            setup::run(&setup::Args::default())?;
+            let release = image::build(&image::Args::default(), &mut Progress::new())?;
+            footprint::run(&release, args.json)
         }
         Name::Kv => program(&["kv-bench", "kvd"], args),
         Name::Fleet => program(&["fleet-sim", "kvd"], args),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn stages(args: &Args, progress: &mut Progress) -> Result<()> {
     let all = !args.fast && !args.system;
-    progress.stage("setup", || setup::run(&setup::Args { elders: all || args.fast }))?;
+    progress.stage("setup", || setup::run(&setup::Args { elders: true }))?;
     if all && args.filter.is_empty() {
         gates(progress)?;
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use hostos_api::manifest::Flavor;
-use images::{Options, programs};
+use images::{Options, Release, programs};
 
 use crate::progress::Progress;
 use crate::{cargo, setup};
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The stages of [`run`], for verbs that have stages of their own.
-pub(crate) fn build(args: &Args, progress: &mut Progress) -> Result<()> {
+pub(crate) fn build(args: &Args, progress: &mut Progress) -> Result<Release> {
     let flavor = match args.flavor {
         FlavorArg::Vm => Flavor::Vm,
         FlavorArg::Metal => Flavor::Metal,
@@ -62,7 +62,7 @@ pub(crate) fn build(args: &Args, progress: &mut Progress) -> Result<()> {
         size as f64 / 1e6,
         release.dir.display()
     );
-    Ok(())
+    Ok(release)
 }
 
 /// Where [`build`] leaves `rmachine`.
