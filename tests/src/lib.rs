@@ -1,11 +1,24 @@
 //! The stage on which system tests play: a store of their own, `rmachine` as a user would call it,
 //! and machines that are gone when the test is.
 
+mod config;
+mod plain;
+mod refusal;
+mod registry;
+mod release;
+mod web;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+pub use config::{Config, data_url};
+pub use plain::{Plain, Running};
+pub use refusal::{Refusal, bad_config, refusal};
+pub use registry::Registry;
+pub use release::Release;
+pub use web::Web;
 
 /// A workstation with an empty store. Dropping it removes every machine in the store.
 pub struct Workstation {
@@ -89,6 +102,17 @@ impl Workstation {
         ran(&mut command)?.stdout_if_ok(&format!("docker {}", words.join(" ")))
     }
 
+    /// Runs a command as `root` on a machine, with the stock ssh client.
+    ///
+    /// # Errors
+    /// Any exit code but 0, with what it said.
+    pub fn as_root(&self, machine: &str, command: &str) -> Result<String> {
+        let port = self.rmachine(&["inspect", "--format", "{{.Driver.SSHPort}}", machine])?;
+        let mut client = stock_client("ssh", &self.machine_dir(machine).join("id_ed25519"));
+        client.args(["-p", port.trim(), "root@127.0.0.1", command]);
+        ran(&mut client)?.stdout_if_ok(command)
+    }
+
     /// The process id of the machine's QEMU.
     ///
     /// # Errors
@@ -122,6 +146,17 @@ impl Ran {
         }
         bail!("`{shown}` ended with {:?}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr)
     }
+}
+
+/// `ssh`, `scp` or `sftp` of OpenSSH, with this key and none of the user's settings.
+fn stock_client(program: &str, key: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("-i").arg(key).args(["-F", "none"]).stdin(Stdio::null());
+    let quiet = ["BatchMode=yes", "LogLevel=ERROR", "IdentitiesOnly=yes", "ConnectTimeout=20"];
+    for option in quiet.iter().chain(&["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]) {
+        command.args(["-o", option]);
+    }
+    command
 }
 
 /// Runs a command to its end.

@@ -1,11 +1,18 @@
 //! All system tests in one binary: each file a chapter.
 
+mod bad_config;
 mod bad_input;
 mod cluster;
+mod declared;
 mod discovery;
+mod fleet_units;
+mod full_disk;
 mod generic;
 mod life;
+mod network_boot;
+mod power_cut;
 mod pxe;
 mod resume;
 mod store;
 mod wishes;
+mod wrong_clock;

@@ -1,0 +1,40 @@
+//! A state disk that is full: the machine says so, stays within reach, and starts again.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use system_tests::{Plain, Running};
+
+#[test]
+#[ignore = "not yet seen to pass"]
+fn a_machine_with_a_full_state_disk_says_so_and_can_be_helped() -> Result<()> {
+    let machine = Plain::new()?.disk(256)?;
+    let config = machine.open_config()?.text();
+    let machine = machine.config(&config)?;
+    let mut running = machine.start()?;
+    running.reached("ready")?;
+    let filled = running.as_root("dd if=/dev/zero of=/var/filler bs=1M")?;
+    ensure!(filled.stderr.contains("No space left"), "{filled:?}");
+    tells_and_serves(&running)?;
+    running.as_root("systemctl poweroff")?;
+    running.ended(Duration::from_secs(30))?;
+
+    let mut running = machine.start()?;
+    running.reached("ready")?;
+    tells_and_serves(&running)?;
+    let helped = running.as_root("rm /var/filler && echo room > /root/note && cat /root/note")?;
+    ensure!(helped.stdout == "room\n", "{helped:?}");
+    Ok(())
+}
+
+/// It warns, and the engine and ssh answer.
+fn tells_and_serves(running: &Running<'_>) -> Result<()> {
+    system_tests::eventually("it warns of its full disk", Duration::from_secs(90), || {
+        let told = |report: &serde_json::Value| {
+            report["message"].as_str().is_some_and(|text| text.starts_with("the state disk is full"))
+        };
+        running.reports().iter().any(told) && running.console().contains("the state disk is full")
+    })?;
+    ensure!(running.ssh("docker ps")?.contains("CONTAINER"));
+    Ok(())
+}
