@@ -240,7 +240,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), String> {
     }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let port = authority.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')).map(|(_, port)| port);
-    if !port.is_some_and(|port| port.parse::<u16>().is_ok()) {
+    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
         return Err(format!("URL address does not have the form \"host:port\": {url}"));
     }
     if !path.trim_end_matches('/').is_empty() {

@@ -37,12 +37,12 @@ pub(super) async fn answer(core: &std::sync::Arc<Core>, below: &str, request: &W
         }
         (&Method::POST, "") => match peer_urls(request) {
             Ok(peer_ur_ls) => add(core, peer_ur_ls).await,
-            Err(refusal) => refusal,
+            Err((status, message)) => refuse(status, &message),
         },
         (&Method::DELETE, id) if !id.is_empty() => remove(core, id).await,
         (&Method::PUT, id) if !id.is_empty() => match peer_urls(request) {
             Ok(peer_ur_ls) => update(core, id, peer_ur_ls).await,
-            Err(refusal) => refusal,
+            Err((status, message)) => refuse(status, &message),
         },
         (&Method::GET, _) => refuse(StatusCode::NOT_FOUND, "Not found"),
         _ => http_reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "Method Not Allowed\n"),
@@ -57,25 +57,25 @@ fn no_such(id: &str) -> Response<Body> {
     refuse(StatusCode::NOT_FOUND, &format!("No such member: {id}"))
 }
 
-fn peer_urls(request: &Whole) -> Result<Vec<String>, Response<Body>> {
+fn peer_urls(request: &Whole) -> Result<Vec<String>, (StatusCode, String)> {
     let kind =
         request.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     if kind != "application/json" {
         let message = format!("Bad Content-Type {kind}, accept application/json");
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let bad = |message: &str| refuse(StatusCode::BAD_REQUEST, message);
-    let body: Value = serde_json::from_str(&request.body).map_err(|error| bad(&error.to_string()))?;
+    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+    let body: Value = serde_json::from_str(&request.body).map_err(|error| bad(error.to_string()))?;
     let urls: Vec<String> = body
         .get("peerURLs")
         .and_then(Value::as_array)
         .map(|urls| urls.iter().filter_map(|url| url.as_str().map(str::to_owned)).collect())
         .unwrap_or_default();
     if urls.is_empty() {
-        return Err(bad("no valid URLs given"));
+        return Err(bad("no valid URLs given".to_owned()));
     }
     for url in &urls {
-        crate::config::check_url(url).map_err(|reason| bad(&reason))?;
+        crate::config::check_url(url).map_err(bad)?;
     }
     Ok(urls)
 }
