@@ -54,9 +54,10 @@ fn text(blocks: &[Block]) -> String {
 }
 
 fn blocks(text: &str) -> Vec<String> {
-    // Of a hundred seconds a little more or less is left, as it happens.
-    let text = (80..100).fold(text.to_owned(), |text, left| {
+    // Of a minute or a hundred seconds a little more or less is left, as it happens.
+    let text = (30..100).fold(text.to_owned(), |text, left| {
         let text = text.replace(&format!("\"TTL\":\"{left}\""), "\"TTL\":\"LEFT\"");
+        let text = text.replace(&format!("\"TTL\" : {left}\n"), "\"TTL\" : LEFT\n");
         text.replace(&format!("remaining({left}s)"), "remaining(LEFT)")
     });
     format!("\n{text}").split("\n$ ").skip(1).map(|block| block.trim_end().to_owned()).collect()
