@@ -214,9 +214,8 @@ async fn accompany(
 /// Once those who waited for the machine had their turn.
 async fn free_root_memory() {
     tokio::time::sleep(Duration::from_secs(3)).await;
-    match task::spawn_blocking(root_image::move_to_disk).await {
-        Ok(Err(error)) => tracing::warn!(%error, "the root stays in memory"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = task::spawn_blocking(root_image::move_to_disk).await {
+        tracing::warn!(%error, "the root stays in memory");
     }
 }
 
