@@ -90,7 +90,6 @@ pub(crate) const PROGRAMS: &[Program] = &[
     gnu!("sort", "sort", uu_sort::uumain),
     gnu!("split", "split", uu_split::uumain),
     gnu!("stat", "stat", uu_stat::uumain),
-    gnu!("stty", "stty", uu_stty::uumain),
     gnu!("sync", "sync", uu_sync::uumain),
     gnu!("tac", "tac", uu_tac::uumain),
     gnu!("tail", "tail", uu_tail::uumain),
