@@ -122,7 +122,8 @@ fn first_eight(hash: Sha256) -> u64 {
     u64::from_be_bytes(digest[..8].try_into().expect("eight of thirty-two bytes")) | 1
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a file that outlives a power cut: whole, or not at all.
+pub(crate) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let next = path.with_extension("new");
     let mut file = std::fs::File::create(&next)?;
     file.write_all(text)?;

@@ -269,7 +269,9 @@ fn prepare(data_dir: &Path, member_dir: &Path) -> Result<std::fs::File, ServerEr
             return Err(ServerError::NewerFormat { path: data_dir.into(), found: text.trim().to_owned() });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::write(&path, format!("{FORMAT}\n")).map_err(failed)?;
+            bootstrap::write(&path, format!("{FORMAT}\n").as_bytes()).map_err(failed)?;
+            // The member's folder is new as well.
+            std::fs::File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),
     }
