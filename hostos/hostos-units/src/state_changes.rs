@@ -60,6 +60,9 @@ impl Supervisor {
             let action = self.unit(id).config.success_action;
             self.take_action(id, action, "success");
         }
+        if old == new && new.is_down() {
+            self.tell_timers(id);
+        }
         if old != new {
             self.tell_triggers(id);
             self.check_neighbours(id, new);

@@ -119,12 +119,14 @@ impl Supervisor {
                 TimerBase::Active => Some(unit.times.active_enter),
                 TimerBase::Boot => Some(Moment(0)),
                 TimerBase::Startup => Some(self.started),
-                TimerBase::UnitActive => triggered.map(|unit| unit.times.inactive_exit).filter(|at| at.0 > 0),
+                // A start that was refused leaves the unit's times as they were: the span counts from there.
+                TimerBase::UnitActive => triggered.map(|unit| unit.times.inactive_exit.max(timer.last_moment)),
                 TimerBase::UnitInactive => {
-                    triggered.map(|unit| unit.times.inactive_enter).filter(|at| at.0 > 0)
+                    triggered.map(|unit| unit.times.inactive_enter.max(timer.last_moment))
                 }
             };
-            let Some(from) = from.or((timer.last_moment.0 > 0).then_some(timer.last_moment)) else {
+            let Some(from) = from.or(Some(timer.last_moment)).filter(|at| at.0 > 0 || *base == TimerBase::Boot)
+            else {
                 continue;
             };
             let at = from.after(*span);
@@ -181,6 +183,17 @@ impl Supervisor {
                 (Detail::Path(_), ActiveState::Active) => self.path_triggered_changed(trigger, id),
                 (Detail::Socket(_), ActiveState::Active) => self.socket_triggered_changed(trigger, id),
                 _ => {}
+            }
+        }
+    }
+
+    /// A unit was not let start, and is down as before: a timer that waits for its end must not wait on.
+    pub(crate) fn tell_timers(&mut self, id: UnitId) {
+        let triggers: Vec<_> = self.unit(id).related(Relation::TriggeredBy).collect();
+        for trigger in triggers {
+            let unit = self.unit(trigger);
+            if matches!(unit.detail, Detail::Timer(_)) && unit.sub == "running" {
+                self.arm_timer(trigger, false);
             }
         }
     }

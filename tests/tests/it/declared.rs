@@ -7,7 +7,6 @@ use serde_json::json;
 use system_tests::{Config, Plain, Running, data_url};
 
 #[test]
-#[ignore = "not yet seen to pass"]
 fn a_machine_is_what_its_config_declares() -> Result<()> {
     let machine = Plain::new()?.disk(1024)?;
     let config = declared(machine.open_config()?, &machine.key()?);

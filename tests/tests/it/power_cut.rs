@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 use system_tests::{Plain, Running, ran};
 
 #[test]
-#[ignore = "written with the fix it asked for, not yet run with it"]
 fn power_cuts_during_the_first_boot_leave_no_trace() -> Result<()> {
     let machine = Plain::new()?.disk(2048)?;
     let config = machine.open_config()?.file("/etc/motd", 0o644, "declared\n").file("/opt/tool", 0o755, "x");
