@@ -120,12 +120,15 @@ impl Supervisor {
                 TimerBase::Boot => Some(Moment(0)),
                 TimerBase::Startup => Some(self.started),
                 // A start that was refused leaves the unit's times as they were: the span counts from there.
-                TimerBase::UnitActive => triggered.map(|unit| unit.times.inactive_exit.max(timer.last_moment)),
+                TimerBase::UnitActive => {
+                    triggered.map(|unit| unit.times.inactive_exit.max(timer.last_moment))
+                }
                 TimerBase::UnitInactive => {
                     triggered.map(|unit| unit.times.inactive_enter.max(timer.last_moment))
                 }
             };
-            let Some(from) = from.or(Some(timer.last_moment)).filter(|at| at.0 > 0 || *base == TimerBase::Boot)
+            let Some(from) =
+                from.or(Some(timer.last_moment)).filter(|at| at.0 > 0 || *base == TimerBase::Boot)
             else {
                 continue;
             };

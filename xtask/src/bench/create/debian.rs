@@ -102,11 +102,15 @@ impl Debian {
 
 /// The release's kernel comes from the security archive, where debootstrap does not look.
 fn install_kernel(root: &Path, version: &str) -> Result<()> {
+    let list = root.join("etc/apt/sources.list");
+    let written = std::fs::read_to_string(&list).context("debootstrap wrote no sources.list")?;
+    let mirror =
+        written.split_whitespace().nth(1).context("sources.list names no mirror")?.trim_end_matches('/');
     let sources = format!(
-        "deb {MIRROR} bookworm main\ndeb {MIRROR} bookworm-updates main\n\
-         deb {MIRROR}-security bookworm-security main\n"
+        "deb {mirror} bookworm main\ndeb {mirror} bookworm-updates main\n\
+         deb {mirror}-security bookworm-security main\n"
     );
-    std::fs::write(root.join("etc/apt/sources.list"), sources).context("could not write sources.list")?;
+    std::fs::write(&list, sources).context("could not write sources.list")?;
     let script = format!(
         "export DEBIAN_FRONTEND=noninteractive; apt-get -q update && \
          apt-get -q -y --no-install-recommends install linux-image-{version} && apt-get clean"
