@@ -127,13 +127,17 @@ impl Session {
         let verb = capital(method.as_str());
         for last in [false, true] {
             let mut request = shape(self.client.request(method.clone(), url));
-            let authorization = self.authorization.lock().await.clone();
             // Upload locations may be elsewhere; credentials are for the endpoint only.
-            if let Some(authorization) = authorization.filter(|_| url.starts_with(&self.endpoint.url)) {
+            let held = self.authorization.lock().await.clone();
+            let sent = held.filter(|_| url.starts_with(&self.endpoint.url));
+            if let Some(authorization) = &sent {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
             let response = send(request, url, &verb).await?;
-            if response.status() != StatusCode::UNAUTHORIZED || last || !self.authorize(&response).await? {
+            if response.status() != StatusCode::UNAUTHORIZED || last {
+                return Ok(response);
+            }
+            if !self.authorize(&response, sent.as_deref()).await? {
                 return Ok(response);
             }
         }
@@ -154,8 +158,16 @@ impl Session {
         send(request, url, "Put").await
     }
 
-    /// Gets what the challenge wants. False if there is nothing to answer it with.
-    async fn authorize(&self, response: &Response) -> Result<bool> {
+    /// Gets what the challenge to a request `sent` with this authorization wants. False if there is nothing
+    /// to answer it with.
+    ///
+    /// Layers go in parallel, so several requests may be challenged at once: the first gets the
+    /// authorization while the others wait, and they try again with it.
+    async fn authorize(&self, response: &Response, sent: Option<&str>) -> Result<bool> {
+        let mut held = self.authorization.lock().await;
+        if held.is_some() && held.as_deref() != sent {
+            return Ok(true);
+        }
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
         let Some(challenge) = headers.iter().find_map(|value| challenge(value.to_str().ok()?)) else {
             return Ok(false);
@@ -174,9 +186,8 @@ impl Session {
                 format!("Bearer {}", self.token(&realm, &service, &scope).await?)
             }
         };
-        let mut held = self.authorization.lock().await;
         // The same answer again would get the same refusal.
-        if held.as_deref() == Some(&authorization) && authorization.starts_with("Basic") {
+        if sent == Some(&authorization) && authorization.starts_with("Basic") {
             return Ok(false);
         }
         *held = Some(authorization);

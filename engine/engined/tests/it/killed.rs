@@ -153,13 +153,14 @@ fn settle(engine: &Engine, before: &BTreeSet<String>, name: &str) {
     }
 }
 
-/// Everything an engine may leave behind, by kind.
+/// Everything an engine may leave behind, by kind. A layer's `unsynced` mark is none of it: it goes when the
+/// background sync of an image made earlier ends, at any moment.
 fn things(engine: &Engine) -> BTreeSet<String> {
     let root = engine.dir.path().display();
     let cgroup = engine.cgroup();
     let listing = format!(
         "ip -o link | sed -E 's/^[0-9]+: ([^:@]*).*/link \\1/'
-        find {root}/root -mindepth 2 -maxdepth 3 -not -path '*/image/blobs/*' -not -path '*/image/l/*'
+        find {root}/root -mindepth 2 -maxdepth 3 -not -path '*/image/blobs/*' -not -path '*/image/l/*' -not -path '*/image/unsynced/*'
         find {root}/exec -type d 2>/dev/null
         find /sys/fs/cgroup -type d -path '*{cgroup}/*'
         ps -eo args | grep -F {root} | grep engine-shim | grep -v grep"
