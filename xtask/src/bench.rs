@@ -61,35 +61,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Name::Kv => program(&["kv-bench", "kvd"], args),
         Name::Fleet => program(&["fleet-sim", "kvd"], args),
-        Name::Engine => engine(args),
+        Name::Engine => program(&["engine-bench", "engined", "engine-shim"], args),
     }
 }
 
-/// Builds a benchmark and what it measures, then runs it.
+/// Builds a benchmark and what it measures, as the image has it: static, for its target. Then runs it.
 fn program(packages: &[&str], args: &Args) -> Result<()> {
     setup::run(&setup::Args { elders: true })?;
-    let mut build = cargo::cargo(["build", "--quiet", "--release"]);
+    let target = images::programs::TARGET;
+    let mut build = cargo::cargo(["build", "--quiet", "--release", "--target", target]);
     for package in packages {
         build.args(["--package", package]);
     }
-    cargo::run(&mut build)?;
-    let built = |name: &str| cargo::target_dir().join("release").join(name);
+    cargo::run(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    let built = |name: &str| cargo::target_dir().join(target).join("release").join(name);
     let mut bench = std::process::Command::new(built(packages[0]));
     if args.name == Name::Fleet {
         bench.arg("--start").arg(built("kvd"));
     }
-    bench.args(args.json.then_some("--json")).args(&args.rest).env("PATH", setup::path_with_elders());
-    cargo::run(&mut bench)
-}
-
-/// The engine's programs are built as the image has them: static, for its target.
-fn engine(args: &Args) -> Result<()> {
-    setup::run(&setup::Args { elders: true })?;
-    let target = images::programs::TARGET;
-    let mut build = cargo::cargo(["build", "--quiet", "--release", "--target", target]);
-    build.args(["--package", "engine-bench", "--package", "engined", "--package", "engine-shim"]);
-    cargo::run(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
-    let mut bench = std::process::Command::new(cargo::target_dir().join(target).join("release/engine-bench"));
     bench.args(args.json.then_some("--json")).args(&args.rest).env("PATH", setup::path_with_elders());
     cargo::run(&mut bench)
 }
