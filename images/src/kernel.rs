@@ -40,6 +40,12 @@ pub(crate) struct Kernel {
     pub(crate) early: Vec<Module>,
     /// After those, in load order.
     pub(crate) late: Vec<Module>,
+    /// Once the machine is ready, in load order.
+    pub(crate) idle: Vec<Module>,
+    /// Only when somebody asks for one.
+    pub(crate) spare: Vec<Module>,
+    /// `modules.builtin` of the package.
+    pub(crate) built_in: String,
 }
 
 /// The kernel of `flavor`, its modules chosen by the list `list`.
@@ -66,18 +72,19 @@ pub(crate) fn take(
         .ok_or_else(|| shape("lib/modules"))?;
     progress("choosing kernel modules");
     let modules = Modules::find(&base)?;
-    let built_in = built_in(&base).ok_or_else(|| shape("modules.builtin"))?;
+    let built_in = fs::read_to_string(base.join("modules.builtin")).map_err(|_| shape("modules.builtin"))?;
     let wanted = read_list(list)?;
-    let mut loaded = built_in;
+    let mut loaded = names(&built_in);
     let root = modules.ordered(&wanted.root, &mut loaded)?;
     let early = modules.ordered(&wanted.early, &mut loaded)?;
     let late = modules.ordered(&wanted.late, &mut loaded)?;
-    Ok(Kernel { release, image, root, early, late })
+    let idle = modules.ordered(&wanted.idle, &mut loaded)?;
+    let spare = modules.ordered(&wanted.spare, &mut loaded)?;
+    Ok(Kernel { release, image, root, early, late, idle, spare, built_in })
 }
 
 /// Names of what other configurations have as modules and this kernel has inside.
-fn built_in(base: &Path) -> Option<BTreeSet<String>> {
-    let text = fs::read_to_string(base.join("modules.builtin")).ok()?;
-    let names = text.lines().filter_map(|line| Path::new(line.trim()).file_stem());
-    Some(names.map(|stem| crate::modinfo::normal(&stem.to_string_lossy())).collect())
+fn names(built_in: &str) -> BTreeSet<String> {
+    let stems = built_in.lines().filter_map(|line| Path::new(line.trim()).file_stem());
+    stems.map(|stem| crate::modinfo::normal(&stem.to_string_lossy())).collect()
 }

@@ -7,6 +7,8 @@ pub(crate) struct ModInfo {
     pub(crate) depends: Vec<String>,
     /// Modules to load before it, where they exist.
     pub(crate) soft_before: Vec<String>,
+    /// Patterns of what the kernel asks for when it needs this module, such as `rtnl-link-veth`.
+    pub(crate) aliases: Vec<String>,
 }
 
 /// The facts of the module whose ELF file is `elf`; nothing if it is no such file.
@@ -20,6 +22,7 @@ pub(crate) fn parse(elf: &[u8]) -> Option<ModInfo> {
         match key {
             "depends" => info.depends.extend(value.split(',').filter(|name| !name.is_empty()).map(normal)),
             "softdep" => info.soft_before.extend(soft_before(value)),
+            "alias" => info.aliases.push(value.to_owned()),
             _ => {}
         }
     }

@@ -12,6 +12,8 @@ pub(crate) struct Wanted {
     pub(crate) root: Vec<String>,
     pub(crate) early: Vec<String>,
     pub(crate) late: Vec<String>,
+    pub(crate) idle: Vec<String>,
+    pub(crate) spare: Vec<String>,
 }
 
 /// Why modules could not be chosen.
@@ -59,12 +61,14 @@ fn parse_list(text: &str) -> Result<Wanted, (usize, String)> {
         let word = line.split('#').next().unwrap_or_default().trim();
         match word {
             "" => {}
-            "[root]" | "[early]" | "[late]" => section = Some(word.to_owned()),
+            "[root]" | "[early]" | "[late]" | "[idle]" | "[spare]" => section = Some(word.to_owned()),
             _ if word.starts_with('[') => return Err((index + 1, format!("there is no section {word}"))),
             name => match section.as_deref() {
                 Some("[root]") => wanted.root.push(modinfo::normal(name)),
                 Some("[early]") => wanted.early.push(modinfo::normal(name)),
-                Some(_) => wanted.late.push(modinfo::normal(name)),
+                Some("[late]") => wanted.late.push(modinfo::normal(name)),
+                Some("[idle]") => wanted.idle.push(modinfo::normal(name)),
+                Some(_) => wanted.spare.push(modinfo::normal(name)),
                 None => return Err((index + 1, format!("`{name}` stands before the first section"))),
             },
         }
@@ -126,26 +130,69 @@ impl Modules {
         let path = self.files.get(name).ok_or_else(missing)?;
         let content = fs::read(path).map_err(|source| ModulesError::Read { path: path.clone(), source })?;
         let info = modinfo::parse(&content).unwrap_or_default();
-        for soft in &info.soft_before {
-            // Many of these are crypto names that are built in under another name.
-            if self.files.contains_key(soft) {
-                self.visit(soft, name, loaded, order)?;
-            }
-        }
-        for hard in &info.depends {
-            self.visit(hard, name, loaded, order)?;
+        // Many of these are crypto names that are built in under another name.
+        let soft = info.soft_before.into_iter().filter(|name| self.files.contains_key(name));
+        let needs: Vec<String> = soft.chain(info.depends).collect();
+        for needed in &needs {
+            self.visit(needed, name, loaded, order)?;
         }
         let relative = path.strip_prefix(&self.base).expect("found below the base").to_owned();
-        order.push(Module { path: relative.to_string_lossy().into_owned(), content });
+        order.push(Module {
+            name: name.to_owned(),
+            path: relative.to_string_lossy().into_owned(),
+            needs,
+            aliases: info.aliases,
+            content,
+        });
         Ok(())
     }
 }
 
 /// A module that was chosen.
+#[derive(Default)]
 pub(crate) struct Module {
+    pub(crate) name: String,
     /// Below `lib/modules/RELEASE`.
     pub(crate) path: String,
+    /// Names of those that must be there first.
+    pub(crate) needs: Vec<String>,
+    pub(crate) aliases: Vec<String>,
     pub(crate) content: Vec<u8>,
+}
+
+/// `modules.dep` as depmod writes it: each file, then all it needs, the first to be loaded at the end.
+///
+/// `modules` are in load order.
+pub(crate) fn dependency_table(modules: &[&Module]) -> String {
+    let place = |name: &String| modules.iter().position(|module| module.name == *name);
+    let mut table = String::new();
+    for module in modules {
+        let mut all = BTreeSet::new();
+        let mut todo: Vec<&String> = module.needs.iter().collect();
+        while let Some(name) = todo.pop() {
+            // What is built in, or loaded before the root, has no file here.
+            let Some(at) = place(name) else { continue };
+            if all.insert(at) {
+                todo.extend(&modules[at].needs);
+            }
+        }
+        table.push_str(&module.path);
+        table.push(':');
+        for at in all.into_iter().rev() {
+            table.push(' ');
+            table.push_str(&modules[at].path);
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// `modules.alias` as depmod writes it.
+pub(crate) fn alias_table(modules: &[&Module]) -> String {
+    let lines = modules.iter().flat_map(|module| {
+        module.aliases.iter().map(move |alias| format!("alias {alias} {}\n", module.name))
+    });
+    lines.collect()
 }
 
 #[cfg(test)]
@@ -157,6 +204,24 @@ mod tests {
         let wanted = parse_list("# x\n[root]\nloop # first\n\n[late]\nnf-tables\n").unwrap();
         assert_eq!(wanted.root, ["loop"]);
         assert_eq!(wanted.late, ["nf_tables"]);
+    }
+
+    #[test]
+    fn tables_are_those_of_depmod() {
+        let module = |name: &str, needs: &[&str]| Module {
+            name: name.to_owned(),
+            path: format!("kernel/{name}.ko"),
+            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
+            aliases: vec![format!("rtnl-link-{name}")],
+            content: Vec::new(),
+        };
+        let all = [module("llc", &["builtin"]), module("stp", &["llc"]), module("bridge", &["stp", "llc"])];
+        let all: Vec<_> = all.iter().collect();
+        assert_eq!(
+            dependency_table(&all),
+            "kernel/llc.ko:\nkernel/stp.ko: kernel/llc.ko\nkernel/bridge.ko: kernel/stp.ko kernel/llc.ko\n"
+        );
+        assert_eq!(alias_table(&all[2..]), "alias rtnl-link-bridge bridge\n");
     }
 
     #[test]

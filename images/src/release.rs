@@ -275,7 +275,12 @@ mod tests {
     use crate::modules::Module;
 
     fn module(name: &str) -> Module {
-        Module { path: format!("kernel/{name}.ko"), content: name.repeat(5000).into_bytes() }
+        Module {
+            name: name.to_owned(),
+            path: format!("kernel/{name}.ko"),
+            content: name.repeat(5000).into_bytes(),
+            ..Module::default()
+        }
     }
 
     fn kernel() -> Kernel {
@@ -284,7 +289,10 @@ mod tests {
             image: vec![7; 100_000],
             root: vec![module("loop"), module("squashfs")],
             early: vec![module("virtio_net")],
-            late: vec![module("veth"), module("bridge")],
+            late: vec![module("bridge")],
+            idle: vec![module("veth")],
+            spare: Vec::new(),
+            built_in: "kernel/fs/binfmt_script.ko\n".to_owned(),
         }
     }
 

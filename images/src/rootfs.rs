@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernel::Kernel;
-use crate::modules::Module;
+use crate::modules::{self, Module};
 use crate::programs::Programs;
 use crate::tree::Tree;
 
@@ -163,11 +163,20 @@ fn applets(hostbox: &Path) -> Result<Vec<String>, RootError> {
 
 fn add_modules(kernel: &Kernel, tree: &mut Tree) {
     let base = format!("usr/lib/modules/{}", kernel.release);
-    for (list, modules) in [("early", &kernel.early), ("late", &kernel.late)] {
+    for (list, modules) in [("early", &kernel.early), ("late", &kernel.late), ("idle", &kernel.idle)] {
         tree.file(&format!("{base}/load.{list}"), 0o644, load_list(modules).into_bytes());
-        for module in modules {
-            tree.file(&format!("{base}/{}", module.path), 0o644, module.content.clone());
-        }
+    }
+    let all: Vec<&Module> =
+        [&kernel.early, &kernel.late, &kernel.idle, &kernel.spare].into_iter().flatten().collect();
+    for module in &all {
+        tree.file(&format!("{base}/{}", module.path), 0o644, module.content.clone());
+    }
+    for (name, table) in [
+        ("modules.dep", modules::dependency_table(&all)),
+        ("modules.alias", modules::alias_table(&all)),
+        ("modules.builtin", kernel.built_in.clone()),
+    ] {
+        tree.file(&format!("{base}/{name}"), 0o644, table.into_bytes());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Loads kernel modules from a list that `images` has already ordered by dependency.
 //!
-//! There is no modprobe here: no aliases, no parameters, no unloading.
+//! This one knows neither aliases nor parameters; `modprobe` of the userland does.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ mod awk;
 mod flock;
 mod foreign;
 mod identity;
+mod modules;
 mod mounts;
 mod nologin;
 mod notices;
@@ -44,6 +45,8 @@ pub const OWN: &[Program] = &[
     Program { name: "hostnamectl", run: identity::hostnamectl },
     Program { name: "killall", run: processes::killall },
     Program { name: "logger", run: notices::logger },
+    Program { name: "lsmod", run: modules::lsmod },
+    Program { name: "modprobe", run: modules::modprobe },
     Program { name: "mount", run: mounts::mount },
     Program { name: "nologin", run: nologin::run },
     Program { name: "pgrep", run: processes::pgrep },
