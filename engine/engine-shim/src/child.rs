@@ -102,6 +102,7 @@ fn set_up_and_exec(spec: &Spec, inherited: Inherited) -> Result<std::convert::In
         sys::setns(fd.as_fd(), *flag).during(|| "joining a namespace".into())?;
     }
     drop(joined);
+    set_up_loopback(spec)?;
     enter_cgroups(spec)?;
     let sources = Sources::open(&spec.mounts)?;
     sys::set_root_propagation(libc::MS_REC | libc::MS_SLAVE)
@@ -170,6 +171,18 @@ fn enter_cgroups(spec: &Spec) -> Result<(), Failure> {
         Namespace::New => sys::unshare(libc::CLONE_NEWCGROUP).during(|| "new cgroup namespace".into()),
         _ => Ok(()),
     }
+}
+
+/// A network of its own has nothing but the loopback, which programs expect to be up.
+fn set_up_loopback(spec: &Spec) -> Result<(), Failure> {
+    if !matches!(spec.namespaces.net, Namespace::New) {
+        return Ok(());
+    }
+    // As in networks with a bridge; not every kernel has IPv6 to turn off.
+    for kind in ["all", "default"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{kind}/disable_ipv6"), "1");
+    }
+    sys::set_loopback_up().during(|| "setting up the loopback interface".into())
 }
 
 fn set_names(spec: &Spec) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "raw system calls")]
 
 mod descriptor;
+mod interface;
 mod mount;
 mod packet;
 mod path;
@@ -19,6 +20,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 pub use descriptor::*;
+pub use interface::*;
 pub use mount::*;
 pub use packet::*;
 pub use path::*;
