@@ -148,11 +148,22 @@ impl Daemon {
     }
 
     pub(crate) async fn program_ended(self: &Arc<Self>, container: Arc<Container>, exit: Exit) {
+        // In line for the lock before anybody knows: who starts it again at once comes after the cleaning
+        // up, which would take the new program for a rest of the old one.
+        let mut locking = std::pin::pin!(container.lifecycle.lock());
+        let at_once = tokio::select! {
+            biased;
+            alive = &mut locking => Some(alive),
+            () = std::future::ready(()) => None,
+        };
         let restart = self.plan_restart(&container, &exit);
         self.note_exit(&container, &exit, restart.is_some());
         // Waiters know; from here on it is cleaning up. They are on this thread's queue, and cleaning blocks it.
         tokio::task::yield_now().await;
-        let alive = container.lifecycle.lock().await;
+        let alive = match at_once {
+            Some(alive) => alive,
+            None => locking.await,
+        };
         *container.program.lock().expect("no code panics holding it") = None;
         self.end_execs(&container);
         self.stop_health(&container);
@@ -266,6 +277,12 @@ pub(crate) fn start_failure(error: RuntimeError) -> Refusal {
             } else {
                 StatusCode::INTERNAL_SERVER_ERROR
             };
+            if let Some(path) = message
+                .strip_prefix("chdir to cwd (\"")
+                .and_then(|rest| rest.strip_suffix("\") set in config.json failed: not a directory"))
+            {
+                return Refusal::internal(format!("Cannot mkdir: {path} is not a directory"));
+            }
             if message.starts_with("unable to find user") || message.starts_with("unable to find group") {
                 return Refusal::internal(message);
             }

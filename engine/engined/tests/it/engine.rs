@@ -103,6 +103,11 @@ impl Engine {
         format!("/proc/{}/ns/net", self.holder.id()).into()
     }
 
+    /// The mounts in its namespace.
+    pub(crate) fn mount_table(&self) -> PathBuf {
+        format!("/proc/{}/mountinfo", self.holder.id()).into()
+    }
+
     /// The parent of its containers' cgroups.
     pub(crate) fn cgroup(&self) -> String {
         cgroup_of(self.dir.path())

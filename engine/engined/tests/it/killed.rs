@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{self, Engine};
 
-fn set_up(programs: &[&str]) -> Option<Engine> {
+pub(crate) fn set_up(programs: &[&str]) -> Option<Engine> {
     if let Err(reason) = engine::needs(programs) {
         engine::skip(&reason);
         return None;
@@ -163,11 +163,23 @@ fn things(engine: &Engine) -> BTreeSet<String> {
         find {root}/root -mindepth 2 -maxdepth 3 -not -path '*/image/blobs/*' -not -path '*/image/l/*' -not -path '*/image/unsynced/*'
         find {root}/exec -type d 2>/dev/null
         find /sys/fs/cgroup -type d -path '*{cgroup}/*'
-        ps -eo args | grep -F {root} | grep engine-shim | grep -v grep"
+        ps -eo args | grep -F {root} | grep engine-shim | grep -v grep
+        command -v nft >/dev/null && nft -s list ruleset | sed -E 's/^[[:space:]]*/nft /'"
     );
     let mut command = engine.inside("sh");
     let done = command.args(["-c", &listing]).output().expect("sh runs");
-    String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect()
+    let listed = String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect::<Vec<_>>();
+    listed.into_iter().chain(mounts(engine)).collect()
+}
+
+/// Every mount that the engine sees: what of which file system is where.
+fn mounts(engine: &Engine) -> Vec<String> {
+    let table = std::fs::read_to_string(engine.mount_table()).expect("the namespaces are held");
+    let shown = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        Some(format!("mount {} at {}", fields.next()?, fields.next()?))
+    };
+    table.lines().filter_map(shown).collect()
 }
 
 fn start_registry(engine: &Engine) -> Child {
@@ -225,6 +237,37 @@ fn cycles_leak_nothing() {
         open,
         open_files(&engine)
     );
+}
+
+/// A cable of the user's own, between the host and a container that was given no network.
+#[test]
+fn a_hand_made_veth_works_and_goes_with_its_container() {
+    let Some(engine) = set_up(&["busybox", "nsenter"]) else { return };
+    // The first one makes what stays.
+    engine.must("docker run --rm --network none busybox true");
+    eventually("the first is cleaned up", || engine.shell("docker ps -aq").stdout.is_empty());
+    let before = things(&engine);
+    engine.must("docker run -d --name bare --network none busybox sleep 999");
+    assert_eq!(engine.must("docker exec bare ls /sys/class/net"), "lo");
+    assert!(engine.must("docker exec bare ip -o addr").contains("inet 127.0.0.1/8"), "the loopback is down");
+    let pid = engine.must("docker inspect -f '{{.State.Pid}}' bare");
+    let lines = format!(
+        "ip link add cable type veth peer name eth9 && ip link set eth9 netns {pid} &&
+        ip addr add 10.55.0.1/24 dev cable && ip link set cable up &&
+        nsenter -t {pid} -n ip addr add 10.55.0.2/24 dev eth9 && nsenter -t {pid} -n ip link set eth9 up"
+    );
+    let made = engine.inside("sh").args(["-c", &lines]).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let reached = engine.must("docker exec bare ping -c1 -W5 10.55.0.1");
+    assert!(reached.contains(" 0% packet loss"), "{reached}");
+    let back =
+        engine.inside("busybox").args(["ping", "-c1", "-W5", "10.55.0.2"]).output().expect("ping runs");
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stdout));
+    // Its end takes the cable along, and a new start has none.
+    engine.must("docker restart -t 0 bare");
+    assert_eq!(engine.must("docker exec bare ls /sys/class/net"), "lo");
+    engine.must("docker rm -f bare");
+    settle(&engine, &before, "a hand-made veth");
 }
 
 fn open_files(engine: &Engine) -> usize {

@@ -2,6 +2,7 @@
 //!
 //! Needs root, namespaces, busybox and docker's client; without one of them a test says so and passes.
 
+mod again;
 mod clients;
 mod engine;
 mod golden;
