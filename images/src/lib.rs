@@ -5,6 +5,7 @@
 //! inputs give the same bytes. Nothing is printed: progress goes to the caller.
 
 mod cpio;
+mod facts;
 pub mod kernel;
 mod modinfo;
 mod modules;
@@ -16,6 +17,7 @@ mod sign;
 mod squashfs;
 mod tree;
 
+pub use facts::Facts;
 pub use package::PackageError;
 pub use release::{BuildError, Options, Release, build};
 pub use sign::{SignError, VerifyError, verify};

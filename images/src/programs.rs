@@ -67,6 +67,7 @@ fn cargo(workspace: &Path, packages: &[&str], progress: crate::Progress<'_>) -> 
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--target", TARGET]).current_dir(workspace);
     command.env("RUSTFLAGS", "-C target-feature=+crt-static").env("CARGO_TERM_COLOR", "never");
+    crate::Facts::of(workspace).tell(&mut command);
     // What cargo told the program that calls this is not for build scripts: they would run anew.
     for (name, _) in std::env::vars_os() {
         if name

@@ -73,6 +73,7 @@ fn program(packages: &[&str], args: &Args) -> Result<()> {
     for package in packages {
         build.args(["--package", package]);
     }
+    images::Facts::of(&cargo::root()).tell(&mut build);
     cargo::run(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
     let built = |name: &str| cargo::target_dir().join(target).join("release").join(name);
     let mut bench = std::process::Command::new(built(packages[0]));

@@ -18,6 +18,7 @@ pub(super) async fn ping(call: &mut Call<'_>) -> Done {
 }
 
 pub(super) async fn version(call: &mut Call<'_>) -> Done {
+    let built = version::build_time();
     let kernel = crate::daemon::host::kernel_version();
     let body = json!({
         "Platform": { "Name": "rmachine engine" },
@@ -27,7 +28,7 @@ pub(super) async fn version(call: &mut Call<'_>) -> Done {
             "Details": {
                 "ApiVersion": API_VERSION.to_string(),
                 "Arch": version::ARCH,
-                "BuildTime": version::build_time(),
+                "BuildTime": built,
                 "Experimental": "false",
                 "GitCommit": version::commit(),
                 "GoVersion": "none",
@@ -44,7 +45,7 @@ pub(super) async fn version(call: &mut Call<'_>) -> Done {
         "Os": "linux",
         "Arch": version::ARCH,
         "KernelVersion": kernel,
-        "BuildTime": version::build_time(),
+        "BuildTime": built,
     });
     call.ok_json(&body).await
 }
