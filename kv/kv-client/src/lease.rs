@@ -10,6 +10,9 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{Client, Error, Result, client::Kind};
 
+/// The least time for one renewal.
+const LEAST: Duration = Duration::from_millis(500);
+
 impl Client {
     /// A new lease of `ttl` (rounded up to seconds); `id` 0 lets the cluster choose.
     pub async fn lease_grant(&self, ttl: Duration, id: i64) -> Result<LeaseGrantResponse> {
@@ -57,7 +60,7 @@ impl Client {
         Ok(self.keep_alive(granted.id, Duration::from_secs(granted.ttl.max(1) as u64)))
     }
 
-    /// Keeps an existing lease alive, renewing it three times per TTL.
+    /// Keeps an existing lease alive, renewing it four times per TTL.
     #[must_use]
     pub fn keep_alive(&self, id: i64, ttl: Duration) -> LeaseKeeper {
         let (lost, is_lost) = watch::channel(false);
@@ -113,17 +116,22 @@ impl Drop for LeaseKeeper {
 async fn renew_until_lost(client: &Client, id: i64, ttl: Duration) {
     let mut valid_until = Instant::now() + ttl;
     loop {
-        tokio::time::sleep(ttl / 3).await;
-        // Renewals must not outlive the lease they renew.
-        let sent = Instant::now();
+        let pause = ttl / 4;
+        tokio::time::sleep(pause).await;
         loop {
-            match client.lease_keep_alive_once(id).await {
-                Ok(seconds) if seconds > 0 => {
+            let sent = Instant::now();
+            // An endpoint that says nothing must leave time to try another.
+            match tokio::time::timeout(pause.max(LEAST), client.lease_keep_alive_once(id)).await {
+                Ok(Ok(seconds)) if seconds > 0 => {
                     valid_until = sent + Duration::from_secs(seconds as u64);
                     break;
                 }
-                Ok(_) => return,
-                Err(error) => tracing::debug!(%error, lease = id, "lease not renewed, trying again"),
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => tracing::debug!(%error, lease = id, "lease not renewed, trying again"),
+                Err(_) => {
+                    tracing::debug!(lease = id, "lease not renewed in time, trying elsewhere");
+                    client.move_on();
+                }
             }
             if Instant::now() >= valid_until {
                 return;

@@ -36,7 +36,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Options {
     pub heartbeat: Duration,
-    /// Without a heartbeat for this long (and up to twice), a member stands for election.
+    /// Without a heartbeat for this long (and up to half as long again), a member stands for election.
     pub election: Duration,
     /// A proposal or read that is not done by then is given up.
     pub request_timeout: Duration,
@@ -300,17 +300,35 @@ impl Node {
     /// Asks a member by a call of the application's own; the leader when `to` is none.
     ///
     /// # Errors
-    /// When there is none, or it does not answer.
+    /// When there is none, it does not answer, or it loses its lead meanwhile: then what was asked may be done.
     pub async fn ask(&self, to: Option<u64>, kind: Kind, payload: Bytes) -> Result<Bytes, ErrorKind> {
         let to = to.or_else(|| self.leader()).ok_or(ErrorKind::NoLeader)?;
         let peer = self.peer(to).ok_or(ErrorKind::NoLeader)?;
         let limit = self.0.options.request_timeout;
-        let answer = self.0.transport.call(to, &peer, kind, payload, limit).await;
+        let answer = tokio::select! {
+            answer = self.0.transport.call(to, &peer, kind, payload, limit) => answer,
+            // A leader whose machine is gone says nothing; its successor can be asked at once.
+            () = self.deposed(to) => return Err(ErrorKind::TimeoutDueToLeaderFail),
+        };
         answer.map_err(|error| match error.kind() {
             // Nothing was sent: there is no such leader any more.
             io::ErrorKind::NotConnected | io::ErrorKind::ConnectionRefused => ErrorKind::NoLeader,
             _ => error.to_string().parse().unwrap_or(ErrorKind::TimeoutDueToConnectionLost),
         })
+    }
+
+    /// Returns when a member that leads now does so no more; never for one that does not lead.
+    async fn deposed(&self, id: u64) {
+        let mut metrics = self.0.raft.metrics();
+        let leads = |leader: Option<u64>| leader == Some(id);
+        if !leads(metrics.borrow_watched().current_leader) {
+            return std::future::pending().await;
+        }
+        while metrics.changed().await.is_ok() {
+            if !leads(metrics.borrow_watched().current_leader) {
+                return;
+            }
+        }
     }
 
     pub(crate) fn peer(&self, id: u64) -> Option<Peer> {
@@ -390,8 +408,10 @@ fn config(options: &Options) -> Result<Config, openraft::ConfigError> {
     Config {
         cluster_name: "kv".to_owned(),
         heartbeat_interval: millis(options.heartbeat),
-        election_timeout_min: millis(options.election),
-        election_timeout_max: millis(options.election) * 2,
+        // A follower first lets the leader's lease run out, which is as long as the longest timeout, and then
+        // waits its own: together between one and one and a half elections.
+        election_timeout_min: millis(options.election) * 3 / 10,
+        election_timeout_max: millis(options.election) * 3 / 4,
         install_snapshot_timeout: 600_000,
         max_payload_entries: 64,
         snapshot_policy: SnapshotPolicy::Never,

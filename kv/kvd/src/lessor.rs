@@ -22,6 +22,10 @@ use kv_raft::{Kind, Node};
 /// Leases longer than this have their remaining time written down now and then.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 
+/// A renewal waits this long for a leader to be found.
+const OUTLAST: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(20);
+
 struct Running {
     ends: Instant,
     ttl: i64,
@@ -52,11 +56,28 @@ impl Lessor {
 
     /// Renews a lease; answers its TTL in seconds, 0 when it is gone.
     pub(crate) async fn keep_alive(&self, id: i64) -> Result<i64, ErrorKind> {
-        if self.node.is_leader() {
-            return self.renew(id).await;
+        let deadline = Instant::now() + OUTLAST;
+        loop {
+            let answer = if self.node.is_leader() {
+                self.renew(id).await
+            } else {
+                self.ask(Kind::KeepAlive, id).await
+            };
+            match answer {
+                // Nothing goes wrong when a lease is renewed twice.
+                Err(ErrorKind::NoLeader | ErrorKind::NotLeader | ErrorKind::TimeoutDueToLeaderFail)
+                    if Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer,
+            }
         }
-        number(&self.node.ask(None, Kind::KeepAlive, Bytes::copy_from_slice(&id.to_be_bytes())).await?)
-            .ok_or(ErrorKind::Timeout)
+    }
+
+    async fn ask(&self, kind: Kind, id: i64) -> Result<i64, ErrorKind> {
+        let answer = self.node.ask(None, kind, Bytes::copy_from_slice(&id.to_be_bytes())).await?;
+        number(&answer).ok_or(ErrorKind::Timeout)
     }
 
     /// The seconds a lease has left, -1 when it is gone.
@@ -64,8 +85,7 @@ impl Lessor {
         if self.node.is_leader() {
             return self.left(id);
         }
-        number(&self.node.ask(None, Kind::TimeToLive, Bytes::copy_from_slice(&id.to_be_bytes())).await?)
-            .ok_or(ErrorKind::Timeout)
+        self.ask(Kind::TimeToLive, id).await
     }
 
     async fn renew(&self, id: i64) -> Result<i64, ErrorKind> {
