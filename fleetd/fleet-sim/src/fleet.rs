@@ -18,7 +18,7 @@ use crate::manager::{Account, SimManager};
 /// Machines that share one connection to the store.
 const PER_CONNECTION: usize = 32;
 /// As the daemon's own default.
-const TTL: Duration = Duration::from_secs(7);
+const TTL: Duration = Duration::from_secs(5);
 
 /// The machines that live.
 pub(crate) struct Fleet {

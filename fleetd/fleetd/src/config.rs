@@ -23,6 +23,10 @@ pub(crate) struct Cli {
     pub(crate) etcd_servers: Option<String>,
 }
 
+/// The life of a machine's lease: with four renewals in it, a machine may stand still for 3.75 s. A shorter
+/// one could end before the scheduler's does; then an outage of the store would move units.
+const SHORTEST_TTL: Duration = Duration::from_secs(5);
+
 /// What the daemon is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -131,7 +135,7 @@ impl Default for Config {
             public_ip: String::new(),
             metadata: BTreeMap::new(),
             // fleet waits 30 s; a lost machine's units are to run elsewhere within 10.
-            agent_ttl: Duration::from_secs(7),
+            agent_ttl: SHORTEST_TTL,
             units_directory: "/run/fleet/units/".into(),
             token_limit: 100,
             disable_engine: false,
@@ -219,7 +223,7 @@ impl Config {
             "engine_reconcile_interval" => self.engine_reconcile_interval = duration(key, value)?,
             "public_ip" => self.public_ip = value.to_owned(),
             "metadata" => self.metadata = metadata(value)?,
-            "agent_ttl" => self.agent_ttl = duration(key, value)?.max(Duration::from_secs(2)),
+            "agent_ttl" => self.agent_ttl = duration(key, value)?.max(SHORTEST_TTL),
             "units_directory" => self.units_directory = value.into(),
             "token_limit" => self.token_limit = parse::<u16>(key, value)?.max(1),
             "disable_engine" => self.disable_engine = parse(key, value)?,
@@ -386,7 +390,7 @@ mod tests {
                     etcd_servers=[\"http://a:2379\", \"http://b:2379\"]\n";
         let config = load(file, &[("FLEET_PUBLIC_IP", "10.0.0.2")], &["agent_ttl=500ms"]).expect("loads");
         assert_eq!(config.public_ip, "10.0.0.2");
-        assert_eq!(config.agent_ttl, Duration::from_secs(2), "too short a ttl is raised");
+        assert_eq!(config.agent_ttl, SHORTEST_TTL, "too short a ttl is raised");
         assert_eq!(config.etcd_servers, ["http://a:2379", "http://b:2379"]);
         assert_eq!(config.metadata.get("disk").map(String::as_str), Some("ssd"));
     }

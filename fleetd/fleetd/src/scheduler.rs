@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::view::View;
 
-/// Shorter than a machine's life, so that a leader that dies with its machine is replaced before the
-/// machine is given up.
-const LEAD_TTL: Duration = Duration::from_secs(4);
+/// So short that it is over before the least that a machine's lease can have left, so that a leader that
+/// dies with its machine is replaced before the machine is given up, and an outage costs the lead first.
+const LEAD_TTL: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Changes that come close together are decided together.
 const GATHER: Duration = Duration::from_millis(5);

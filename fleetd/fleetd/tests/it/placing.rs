@@ -114,7 +114,7 @@ fn global_units_run_everywhere_and_a_drained_machine_runs_nothing() {
 
 #[test]
 fn a_unit_that_moves_starts_only_after_it_has_stopped() {
-    let Some(world) = World::start(2) else { return };
+    let Some(world) = World::start_with(2, |_, _| vec!["agent_ttl=9s".to_owned()]) else { return };
     world.put("a.service", PLAIN, "launched");
     let from = world.runner("a.service");
     let (old, new) = (&world.machines[from], &world.machines[1 - from]);
