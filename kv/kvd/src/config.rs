@@ -84,6 +84,8 @@ pub struct TlsFiles {
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub ca: Option<PathBuf>,
+    /// The CA's list of certificates that are good no more.
+    pub crl: Option<PathBuf>,
     pub require_client_cert: bool,
 }
 
@@ -176,16 +178,13 @@ impl Config {
             enable_v2: flags.enable_v2,
             client_tls: tls(
                 "client TLS",
-                (flags.cert_file, flags.key_file, flags.trusted_ca_file, flags.client_cert_auth),
+                [flags.cert_file, flags.key_file, flags.trusted_ca_file, flags.client_crl_file],
+                flags.client_cert_auth,
             )?,
             peer_tls: tls(
                 "peer TLS",
-                (
-                    flags.peer_cert_file,
-                    flags.peer_key_file,
-                    flags.peer_trusted_ca_file,
-                    flags.peer_client_cert_auth,
-                ),
+                [flags.peer_cert_file, flags.peer_key_file, flags.peer_trusted_ca_file, flags.peer_crl_file],
+                flags.peer_client_cert_auth,
             )?,
             name: flags.name,
         })
@@ -310,10 +309,11 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 fn tls(
     what: &'static str,
-    (cert, key, ca, require): (Option<String>, Option<String>, Option<String>, bool),
+    files: [Option<String>; 4],
+    require_client_cert: bool,
 ) -> Result<TlsFiles, ConfigError> {
-    let path = |file: Option<String>| file.filter(|file| !file.is_empty()).map(PathBuf::from);
-    let files = TlsFiles { cert: path(cert), key: path(key), ca: path(ca), require_client_cert: require };
+    let [cert, key, ca, crl] = files.map(|file| file.filter(|file| !file.is_empty()).map(PathBuf::from));
+    let files = TlsFiles { cert, key, ca, crl, require_client_cert };
     if files.cert.is_some() == files.key.is_some() { Ok(files) } else { Err(ConfigError::HalfTls(what)) }
 }
 

@@ -104,6 +104,9 @@ pub(crate) struct Flags {
     /// The CA that clients' certificates are checked against
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
     pub(crate) trusted_ca_file: Option<String>,
+    /// Clients' certificates that are good no more: a revocation list of that CA, PEM or DER
+    #[arg(long, env = "ETCD_CLIENT_CRL_FILE")]
+    pub(crate) client_crl_file: Option<String>,
     /// Certificate for members
     #[arg(long, env = "ETCD_PEER_CERT_FILE")]
     pub(crate) peer_cert_file: Option<String>,
@@ -116,6 +119,9 @@ pub(crate) struct Flags {
     /// The CA that members' certificates are checked against
     #[arg(long, env = "ETCD_PEER_TRUSTED_CA_FILE")]
     pub(crate) peer_trusted_ca_file: Option<String>,
+    /// Members' certificates that are good no more
+    #[arg(long, env = "ETCD_PEER_CRL_FILE")]
+    pub(crate) peer_crl_file: Option<String>,
     /// debug, info, warn, error, panic or fatal
     #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
     pub(crate) log_level: String,

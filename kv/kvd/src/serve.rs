@@ -22,6 +22,9 @@ use crate::{
     tls::{Acceptor, TlsError},
 };
 
+/// How often revocations are looked for.
+const LOOK_EACH: Duration = Duration::from_secs(2);
+
 /// A reply's body, whatever made it.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -97,7 +100,20 @@ async fn address(url: &str) -> io::Result<SocketAddr> {
 async fn accept<H: Handler>(listener: TcpListener, acceptor: Option<Arc<Acceptor>>, handler: H) {
     let mut connections = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
+        let accepted = match &acceptor {
+            // Somebody must notice that the list of revoked certificates grew, also when nobody connects.
+            Some(acceptor) if acceptor.revokes() => {
+                match tokio::time::timeout(LOOK_EACH, listener.accept()).await {
+                    Ok(accepted) => accepted,
+                    Err(_) => {
+                        acceptor.config();
+                        continue;
+                    }
+                }
+            }
+            _ => listener.accept().await,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -113,7 +129,15 @@ async fn accept<H: Handler>(listener: TcpListener, acceptor: Option<Arc<Acceptor
                 Some(acceptor) => {
                     let tls = tokio_rustls::TlsAcceptor::from(acceptor.config());
                     match tokio::time::timeout(Duration::from_secs(10), tls.accept(stream)).await {
-                        Ok(Ok(stream)) => serve(stream, handler).await,
+                        Ok(Ok(stream)) => {
+                            let chain = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
+                            tokio::select! {
+                                () = serve(stream, handler) => {}
+                                () = acceptor.distrusts(chain) => {
+                                    tracing::info!("connection closed: its certificate is good no more");
+                                }
+                            }
+                        }
                         Ok(Err(error)) => tracing::info!(%error, "rejected connection"),
                         Err(_) => tracing::info!("a client did not finish its handshake"),
                     }
