@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fleet_agent::{Ledger, UnitManager as _};
 use fleet_registry::{MachineRecord, Registry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
 use crate::config::{Cli, Config};
+use crate::credentials::{Change, Credentials};
 use crate::metrics::Metrics;
 use crate::store_tls::StoreIdentity;
 use crate::units::Units;
@@ -24,9 +25,39 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// What keeps it from starting: an unusable configuration, a socket that is taken.
-pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
+pub(crate) async fn serve(mut config: Config, cli: Cli) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    loop {
+        let mut credentials = Credentials::of(&config);
+        tokio::select! {
+            () = credentials.complete() => {}
+            () = signals.end() => return Ok(()),
+        }
+        match serve_one_cluster(config, &cli, &mut signals, credentials).await? {
+            Ended::Told => return Ok(()),
+            Ended::InAnotherCluster => config = Config::load(&cli, &|key| std::env::var(key).ok())?,
+        }
+    }
+}
+
+/// Why the daemon serves no longer.
+enum Ended {
+    Told,
+    InAnotherCluster,
+}
+
+async fn serve_one_cluster(
+    config: Config,
+    cli: &Cli,
+    signals: &mut Signals,
+    credentials: Credentials,
+) -> Result<Ended> {
     let store = StoreIdentity::load(&config.etcd_tls).context("the TLS identity towards the store")?;
-    let registry = registry(&config, endpoints::of(&config).await?, &store)?;
+    let endpoints = tokio::select! {
+        found = endpoints::of(&config) => found?,
+        () = signals.end() => return Ok(Ended::Told),
+    };
+    let registry = registry(&config, endpoints, &store)?;
     let metrics = Arc::new(Metrics::default());
     let (record_in, record) = watch::channel(record(&config));
     let (lease_in, lease) = watch::channel(None);
@@ -67,9 +98,9 @@ pub(crate) async fn serve(config: Config, cli: Cli) -> Result<()> {
     }
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::info!(machine = %config.machine_id, listen = ?config.listen, "fleetd serves");
-    until_told_to_end(&cli, &Reloaded { record_in, api, store }, renewed).await?;
+    let ended = until_ended(cli, &Reloaded { record_in, api, store }, signals, renewed, credentials).await;
     tasks.shutdown().await;
-    Ok(())
+    Ok(ended)
 }
 
 /// What a reload reaches.
@@ -97,16 +128,50 @@ impl Reloaded {
     }
 }
 
-async fn until_told_to_end(cli: &Cli, reloaded: &Reloaded, mut renewed: mpsc::Receiver<()>) -> Result<()> {
-    let mut hangup = signal(SignalKind::hangup()).context("could not listen to SIGHUP")?;
-    let mut terminate = signal(SignalKind::terminate()).context("could not listen to SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen to SIGINT")?;
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup()).context("could not listen to SIGHUP")?,
+            terminate: signal(SignalKind::terminate()).context("could not listen to SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("could not listen to SIGINT")?,
+        })
+    }
+
+    /// Returns when the daemon is told to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn until_ended(
+    cli: &Cli,
+    reloaded: &Reloaded,
+    signals: &mut Signals,
+    mut renewed: mpsc::Receiver<()>,
+    mut credentials: Credentials,
+) -> Ended {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reloaded.reload(cli),
+            _ = signals.terminate.recv() => return Ended::Told,
+            _ = signals.interrupt.recv() => return Ended::Told,
+            _ = signals.hangup.recv() => reloaded.reload(cli),
             Some(()) = renewed.recv() => reloaded.reload(cli),
+            change = credentials.changed() => match change {
+                Change::Renewed => reloaded.reload(cli),
+                Change::Authority => {
+                    tracing::warn!("the authority is another: beginning anew as a member of its cluster");
+                    return Ended::InAnotherCluster;
+                }
+            },
         }
     }
 }

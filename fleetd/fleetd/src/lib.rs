@@ -7,6 +7,7 @@
 mod agent;
 mod api;
 mod config;
+mod credentials;
 mod daemon;
 mod endpoints;
 mod member;

@@ -100,7 +100,8 @@ fn refuse_second(identity: &Identity) -> Result<(), Failure> {
 fn tell_settings(identity: &Identity) {
     let path = |name: &str| identity.path(name).display().to_string();
     eprintln!(
-        "hint: set tls_ca_file={}, tls_cert_file={}, tls_key_file={} and authority_key_file={} for fleetd, and restart it",
+        "hint: fleetd goes on by itself when its settings name these files; else set tls_ca_file={}, \
+         tls_cert_file={}, tls_key_file={} and authority_key_file={}, and restart it",
         path("ca.pem"),
         path("cert.pem"),
         path("key.pem"),

@@ -83,6 +83,40 @@ fn two(ports: [u16; 2], life: &str) -> Option<World> {
 }
 
 #[test]
+fn a_daemon_that_waits_for_certificates_goes_on_when_they_come_and_when_they_change() {
+    let ports = [free_port(), free_port()];
+    let Some(world) = World::start_with(2, |number, dir| {
+        if number == 1 {
+            first_manager(dir);
+        } else {
+            let (manager, identity) = (dir.with_file_name("m1"), Identity::at(dir.join("tls")));
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(2));
+                let joined = join(ports[0], &token(&manager, "worker"), "m2", &["127.0.0.1"]);
+                identity.save(&joined.expect("joins")).expect("saves");
+            });
+        }
+        settings(dir, ports[number - 1], "90d")
+    }) else {
+        return;
+    };
+    let machine = &world.machines[1];
+    assert!(machine.log().contains("waiting for the certificates"), "{}", machine.log());
+    let tls = Caller::member(&machine.dir.join("tls"));
+    assert_eq!(tls.call(ports[1], "GET", "/fleet/v1/machines", "").status, 200);
+    // It becomes the first of another cluster: whoever is of the old one is a stranger to it.
+    let kept = machine.dir.join("kept");
+    std::fs::rename(machine.dir.join("tls"), &kept).expect("keeps the old certificates");
+    first_manager(&machine.dir);
+    eventually("it begins anew", SOON, || machine.log().contains("beginning anew"));
+    eventually("it takes the new certificate only", SOON, || {
+        let calls = [&kept, &machine.dir.join("tls")]
+            .map(|dir| Caller::member(dir).try_call(ports[1], "GET", "/fleet/v1/machines", ""));
+        matches!(calls, [None, Some(answer)] if answer.status == 200)
+    });
+}
+
+#[test]
 fn a_worker_joins_does_its_work_and_has_no_more_rights_than_that() {
     let ports = [free_port(), free_port()];
     let Some(world) = two(ports, "90d") else { return };
