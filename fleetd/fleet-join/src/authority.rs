@@ -97,6 +97,10 @@ impl Authority {
         &self.pair
     }
 
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Name of the cluster.
     #[must_use]
     pub fn organization(&self) -> &str {

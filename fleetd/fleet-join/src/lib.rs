@@ -19,6 +19,7 @@ pub mod client;
 mod files;
 mod record;
 mod request;
+mod revocation;
 mod role;
 mod seal;
 mod token;
@@ -29,7 +30,8 @@ pub use client::{JoinError, JoinOrder, Joined, RenewOrder, join, leave, renew};
 pub use files::{Identity, IdentityError, Validity};
 pub use record::{TokenRecord, TokenRefusal};
 pub use request::SigningRequest;
-pub use role::{CertificateRole, MemberRole, READ_ONLY};
+pub use revocation::Issued;
+pub use role::{CertificateRole, MemberRole, READ_ONLY, names_of};
 pub use seal::SealError;
 pub use token::{JoinToken, Secret, TokenError};
 pub use wire::{
@@ -57,6 +59,9 @@ pub enum PkiError {
     /// A name cannot stand in a certificate.
     #[error("`{}` cannot stand in a certificate: it is neither an address nor a host name", .0.escape_debug())]
     Name(String),
+    /// A serial number that is none.
+    #[error("`{0}` is no serial number in hexadecimal digits")]
+    Serial(String),
     /// Signing failed.
     #[error("could not sign a certificate")]
     Sign(#[source] rcgen::Error),

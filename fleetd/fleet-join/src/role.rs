@@ -1,12 +1,31 @@
 //! Who the holder of a certificate is, by its organisational unit.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use x509_parser::extensions::GeneralName;
 
 /// The organisational unit of people who may only read.
 pub const READ_ONLY: &str = "read-only";
+
+/// The names and addresses that a certificate (DER) is for.
+#[must_use]
+pub fn names_of(certificate: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes)
+            .map(IpAddr::from)
+            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
+            .map(|address| address.to_string())
+            .ok(),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(name).collect()
+}
 
 /// What a machine is in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::MemberRole;
+use crate::{Issued, MemberRole};
 
 /// The authority, to be compared with a token's digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,20 @@ pub struct Member {
     pub names: Vec<String>,
     /// Seconds since 1970 at which its certificate runs out.
     pub valid_until: i64,
+    /// Its certificates that have not run out: what is revoked when it is removed.
+    #[serde(default)]
+    pub certificates: Vec<Issued>,
+}
+
+impl Member {
+    /// The same with one more certificate, without those that have run out.
+    #[must_use]
+    pub fn holding(mut self, issued: Issued, now: i64) -> Self {
+        self.certificates.retain(|it| it.valid_until > now && it.serial != issued.serial);
+        self.valid_until = issued.valid_until;
+        self.certificates.push(issued);
+        self
+    }
 }
 
 /// All of them.

@@ -34,6 +34,8 @@ pub enum Key {
     Token(String),
     /// `join/member/ID`
     Member(String),
+    /// `join/revoked/SERIAL`
+    Revoked(String),
 }
 
 impl Keys {
@@ -103,6 +105,12 @@ impl Keys {
         format!("{}join/member/", self.prefix)
     }
 
+    /// Certificates that were revoked.
+    #[must_use]
+    pub fn revoked(&self) -> String {
+        format!("{}join/revoked/", self.prefix)
+    }
+
     /// The election of the scheduler.
     #[must_use]
     pub fn scheduler(&self) -> String {
@@ -124,6 +132,7 @@ impl Keys {
             Key::Removed(id) => format!("{prefix}setting/{id}/removed"),
             Key::Token(role) => format!("{prefix}join/token/{role}"),
             Key::Member(id) => format!("{prefix}join/member/{id}"),
+            Key::Revoked(serial) => format!("{prefix}join/revoked/{serial}"),
         }
     }
 
@@ -147,6 +156,7 @@ impl Keys {
             "join" => match pair()? {
                 ("token", role) => Key::Token(role.to_owned()),
                 ("member", id) => Key::Member(id.to_owned()),
+                ("revoked", serial) => Key::Revoked(serial.to_owned()),
                 _ => return None,
             },
             _ => return None,
@@ -173,6 +183,7 @@ mod tests {
             Key::Removed("m1".into()),
             Key::Token("worker".into()),
             Key::Member("m1".into()),
+            Key::Revoked("0a0b".into()),
         ] {
             assert_eq!(keys.parse(keys.text(&key).as_bytes()), Some(key));
         }

@@ -1,10 +1,13 @@
 //! Who may join, who has joined, who was removed.
 
-use fleet_join::{Member, MemberRole, TokenRecord};
+use fleet_join::{Issued, Member, MemberRole, TokenRecord};
 use kv_client::{Txn, compare, op};
 
 use crate::registry::{json, read};
 use crate::{Key, Registry, RegistryError};
+
+/// How often a removal is tried against renewals.
+const TRIES: u32 = 4;
 
 impl Registry {
     /// The present token of a role, and the revision that it came with (0 when there is none).
@@ -72,22 +75,73 @@ impl Registry {
         Ok(self.client.get(self.keys.text(&Key::Machine(id.to_owned()))).await?.is_some())
     }
 
-    /// Removes a machine: it registers no more, its units run elsewhere, its settings are forgotten.
+    /// Notes a certificate that a member holds, if it is not known yet: one that rmachine made, say.
     ///
     /// # Errors
     /// The store does not answer.
+    pub async fn note_certificate(
+        &self,
+        member: Member,
+        issued: Issued,
+        now: i64,
+    ) -> Result<(), RegistryError> {
+        let known = self.client.get(self.keys.text(&Key::Member(member.machine_id.clone()))).await?;
+        let known: Option<Member> = known.as_ref().and_then(read);
+        if known.as_ref().is_some_and(|known| known.certificates.contains(&issued)) {
+            return Ok(());
+        }
+        let certificates = known.map(|known| known.certificates).unwrap_or_default();
+        // Who was removed meanwhile stays so.
+        self.put_member(&Member { certificates, ..member }.holding(issued, now), false).await.map(drop)
+    }
+
+    /// Lets a machine that was removed register again. Its certificates stay revoked.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn forgive(&self, id: &str) -> Result<(), RegistryError> {
+        self.client.delete(self.keys.text(&Key::Removed(id.to_owned()))).await?;
+        Ok(())
+    }
+
+    /// Certificates that are good no more, and the store's revision.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn revoked(&self) -> Result<(Vec<Issued>, i64), RegistryError> {
+        let answer = self.client.get_prefix(self.keys.revoked()).await?;
+        let revision = answer.header.map_or(0, |header| header.revision);
+        Ok((answer.kvs.iter().filter_map(read).collect(), revision))
+    }
+
+    /// Removes a machine: it registers no more, its units run elsewhere, its settings are forgotten, its
+    /// certificates are revoked.
+    ///
+    /// # Errors
+    /// The store does not answer, or the machine is given certificates all the time.
     pub async fn remove_machine(&self, id: &str) -> Result<(), RegistryError> {
         let text = |key: Key| self.keys.text(&key);
-        let metadata = format!("{}metadata/", self.keys.settings_of(id));
-        let ops = [
-            op::put(text(Key::Removed(id.to_owned())), "removed"),
-            op::delete(text(Key::Machine(id.to_owned()))),
-            op::delete(text(Key::Member(id.to_owned()))),
-            op::delete(text(Key::Drain(id.to_owned()))),
-            op::delete_prefix(metadata),
-            op::delete_prefix(self.keys.states_of(id)),
-        ];
-        self.client.txn(Txn::new().then(ops)).await?;
-        Ok(())
+        let member_key = text(Key::Member(id.to_owned()));
+        for _ in 0..TRIES {
+            let pair = self.client.get(member_key.clone()).await?;
+            let revision = pair.as_ref().map_or(0, |pair| pair.mod_revision);
+            let member: Option<Member> = pair.as_ref().and_then(read);
+            let metadata = format!("{}metadata/", self.keys.settings_of(id));
+            let mut ops = vec![
+                op::put(text(Key::Removed(id.to_owned())), "removed"),
+                op::delete(text(Key::Machine(id.to_owned()))),
+                op::delete(member_key.clone()),
+                op::delete(text(Key::Drain(id.to_owned()))),
+                op::delete_prefix(metadata),
+                op::delete_prefix(self.keys.states_of(id)),
+            ];
+            let certificates = member.into_iter().flat_map(|member| member.certificates);
+            ops.extend(certificates.map(|it| op::put(text(Key::Revoked(it.serial.clone())), json(&it))));
+            let txn = Txn::new().when([compare::modified_at(member_key.clone(), revision)]).then(ops);
+            if self.client.txn(txn).await?.succeeded {
+                return Ok(());
+            }
+        }
+        Err(RegistryError::Contended { what: format!("machine {id}") })
     }
 }

@@ -83,6 +83,14 @@ impl Registry {
         self.watch_prefix(self.keys.settings_of(machine), revision).await
     }
 
+    /// Tells when certificates were revoked, by changes that say nothing.
+    ///
+    /// # Errors
+    /// As [`Registry::watch_all`].
+    pub async fn watch_revoked(&self, revision: i64) -> Result<ChangeWatch, RegistryError> {
+        self.watch_prefix(self.keys.revoked(), revision).await
+    }
+
     async fn watch_prefix(&self, prefix: String, revision: i64) -> Result<ChangeWatch, RegistryError> {
         let options = WatchOptions::prefix(prefix).from_revision(revision + 1);
         Ok(ChangeWatch { watcher: self.client.watch(options).await?, keys: self.keys.clone() })
@@ -114,6 +122,6 @@ fn change(keys: &Keys, event: Event) -> Option<Change> {
         Key::Metadata(id, key) => Change::Metadata(id, key, value.map(text)),
         Key::Drain(id) => Change::Drain(id, !gone),
         Key::Removed(id) => Change::Removed(id, !gone),
-        Key::Token(_) | Key::Member(_) => return None,
+        Key::Token(_) | Key::Member(_) | Key::Revoked(_) => return None,
     })
 }

@@ -80,6 +80,7 @@ impl Fleet {
             ledger: Ledger::open(Path::new(&self.ledgers.path().join(&id)))?,
             units_changed: changed,
             metrics: Arc::new(Metrics::default()),
+            neighbours: None,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_registered(registry, id, record, TTL, lease_in));

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::member::LeaseView;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// Changes of state that come close together are published together.
@@ -49,6 +50,8 @@ pub struct Agent<M> {
     pub units_changed: Arc<Notify>,
     /// Counts what it does.
     pub metrics: Arc<Metrics>,
+    /// Know of its removal when the store tells it nothing any more.
+    pub neighbours: Option<Neighbours>,
 }
 
 /// What is known in one session with the store.
@@ -68,8 +71,26 @@ impl<M: UnitManager> Agent<M> {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(machine = %self.machine, error, "agent lost sight of the store; units go on");
             }
+            if self.was_removed().await {
+                let nothing = Desired { removed: true, ..Desired::default() };
+                if let Err(error) = self.carry_out(&nothing).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(machine = %self.machine, error, "not all units stopped");
+                }
+            }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Whether it has units that it should not have, for they run elsewhere by now.
+    async fn was_removed(&mut self) -> bool {
+        let has_units = !self.ledger.units().is_empty();
+        let Some(neighbours) = self.neighbours.as_mut().filter(|_| has_units) else { return false };
+        let removed = neighbours.say_removed().await;
+        if removed {
+            tracing::warn!(machine = %self.machine, "this machine was removed from the cluster: its units stop");
+        }
+        removed
     }
 
     async fn session(&mut self) -> Result<(), RegistryError> {
@@ -82,6 +103,10 @@ impl<M: UnitManager> Agent<M> {
         ];
         let mut session = Session { desired, watches, published: BTreeMap::new(), published_under: 0 };
         loop {
+            // Without a lease the store may not answer, or may not let this machine in any more.
+            if self.lease.borrow().is_none() && self.was_removed().await {
+                session.desired.removed = true;
+            }
             let waits = self.carry_out(&session.desired).await?;
             self.publish(&mut session).await?;
             let look_again = Instant::now() + if waits { LET_GO } else { LOOK_AGAIN };

@@ -15,9 +15,10 @@ use crate::agent::Agent;
 use crate::config::{Cli, Config};
 use crate::credentials::{Change, Credentials};
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
 use crate::store_tls::StoreIdentity;
 use crate::units::Units;
-use crate::{api, endpoints, member, renewal, scheduler};
+use crate::{api, endpoints, member, renewal, revocations, scheduler};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -78,6 +79,9 @@ async fn serve_one_cluster(
     if let Some(identity) = renewal::identity_of(&config) {
         tasks.spawn(renewal::keep(api.clone(), identity, renewed_in));
     }
+    if let Some(file) = revocations::file_of(&config) {
+        tasks.spawn(revocations::keep(registry.clone(), api.clone(), file));
+    }
     let units_changed = Arc::new(Notify::new());
     tasks.spawn(listen_to_units(Units::of(&config), Arc::clone(&units_changed)));
     let agent = Agent {
@@ -89,6 +93,7 @@ async fn serve_one_cluster(
         ledger: Ledger::open(&config.units_directory)?,
         units_changed,
         metrics: Arc::clone(&metrics),
+        neighbours: Neighbours::of(&config, &api),
     };
     tasks.spawn(agent.run());
     if !config.disable_engine {

@@ -12,7 +12,9 @@ mod daemon;
 mod endpoints;
 mod member;
 mod metrics;
+mod neighbours;
 mod renewal;
+mod revocations;
 mod scheduler;
 mod signer;
 mod store_tls;
@@ -32,6 +34,7 @@ pub mod parts {
     pub use crate::agent::Agent;
     pub use crate::member::{LeaseView, keep as keep_registered};
     pub use crate::metrics::Metrics;
+    pub use crate::neighbours::Neighbours;
     pub use crate::scheduler::run as schedule;
 }
 

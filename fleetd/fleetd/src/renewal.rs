@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use fleet_join::{CertificateRole, Identity, Joined, RenewOrder, RenewRequest, SigningRequest};
+use fleet_join::{
+    CertificateRole, Identity, Issued, Joined, Member, RenewOrder, RenewRequest, SigningRequest, names_of,
+};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
@@ -44,7 +46,21 @@ pub(crate) async fn keep(api: Api, identity: Identity, renewed: mpsc::Sender<()>
     }
 }
 
+/// The cluster knows of a certificate that it did not sign itself only by this.
+async fn note(api: &Api, identity: &Identity) -> Result<()> {
+    let (chain, _) = identity.load()?;
+    let (Some(CertificateRole::Machine { id: machine_id, role }), Some(issued)) =
+        (CertificateRole::of(&chain[0]), Issued::of(&chain[0]))
+    else {
+        return Ok(());
+    };
+    let (names, valid_until) = (names_of(&chain[0]), issued.valid_until);
+    let member = Member { machine_id, role, names, valid_until, certificates: Vec::new() };
+    Ok(api.note_certificate(member, issued, OffsetDateTime::now_utc().unix_timestamp()).await?)
+}
+
 async fn look(api: &Api, identity: &Identity) -> Result<(bool, Duration)> {
+    note(api, identity).await?;
     let validity = identity.validity()?;
     let life = validity.until - validity.from;
     let pause = Duration::try_from(life / 20).unwrap_or(LOOK_EACH).min(LOOK_EACH);
@@ -55,9 +71,11 @@ async fn look(api: &Api, identity: &Identity) -> Result<(bool, Duration)> {
     let Some(CertificateRole::Machine { id, role }) = CertificateRole::of(&chain[0]) else {
         bail!("the certificate is no machine's");
     };
+    // Whoever made the present certificate may not have told the cluster what is in it.
+    let names = names_of(&chain[0]);
     let joined = if api.signer().signs() {
         let request = SigningRequest::create(&id)?;
-        let wish = RenewRequest { names: Vec::new(), request: request.request };
+        let wish = RenewRequest { names, request: request.request };
         let reply = api.next_certificate(&id, role, wish).await;
         let reply =
             reply.map_err(|refused| anyhow::anyhow!("this machine refused itself: {}", refused.status()))?;
@@ -72,7 +90,7 @@ async fn look(api: &Api, identity: &Identity) -> Result<(bool, Duration)> {
         let members = api.signers().await;
         let members =
             members.map_err(|refused| anyhow::anyhow!("no signing member is known: {}", refused.status()))?;
-        let order = RenewOrder { members: &members, identity, machine_id: &id, names: &[], limit: LIMIT };
+        let order = RenewOrder { members: &members, identity, machine_id: &id, names: &names, limit: LIMIT };
         fleet_join::renew(&order).await?
     };
     identity.save(&joined).context("the new certificate could not be kept")?;

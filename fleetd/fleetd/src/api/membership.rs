@@ -6,13 +6,15 @@
 
 use bytes::Bytes;
 use fleet_join::{
-    AuthorityReply, CertificateRole, JoinReply, JoinRequest, JoinToken, Member, MemberPage, MemberRole,
-    PkiError, RenewRequest, RotateRequest, TokenRecord, TokenRefusal, TokenReply, digest_of,
+    AuthorityReply, CertificateRole, Issued, JoinReply, JoinRequest, JoinToken, Member, MemberPage,
+    MemberRole, PkiError, RenewRequest, RotateRequest, TokenRecord, TokenRefusal, TokenReply, digest_of,
 };
 use fleet_registry::RegistryError;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 
 use super::reply::{Reply, empty, error, error_of, json, with_body};
@@ -154,8 +156,12 @@ impl Api {
             let code = if theirs { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
             Box::new(error_of(code, &failure))
         })?;
-        let valid_until = (now + life).unix_timestamp();
-        let member = Member { machine_id: id.to_owned(), role, names, valid_until };
+        let issued = issued(&certificate)?;
+        let members = self.registry.members().await.map_err(|it| of_store(&it))?;
+        let known = members.into_iter().find(|member| member.machine_id == id);
+        let certificates = known.map(|known| known.certificates).unwrap_or_default();
+        let member = Member { machine_id: id.to_owned(), role, names, valid_until: 0, certificates }
+            .holding(issued, now.unix_timestamp());
         if !self.registry.put_member(&member, again).await.map_err(|it| of_store(&it))? {
             return Err(refused(StatusCode::FORBIDDEN, &RegistryError::Removed.to_string()));
         }
@@ -253,12 +259,27 @@ impl Api {
         Ok(json(&MemberPage { members }))
     }
 
-    /// `DELETE machines/ID`.
-    pub(super) async fn remove_machine(&self, id: &str, role: &Role, request: &Request<Incoming>) -> Reply {
-        if request.method() != Method::DELETE {
-            return error(StatusCode::METHOD_NOT_ALLOWED, "only DELETE supported against this resource");
+    /// `DELETE machines/ID`, and `PUT` to let one in again that was removed and holds a new certificate.
+    pub(super) async fn machine(&self, id: &str, role: &Role, request: &Request<Incoming>) -> Reply {
+        let done = match *request.method() {
+            Method::DELETE => self.remove(id, role, request).await,
+            Method::PUT => self.forgive(id, role).await,
+            _ => Err(refused(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only DELETE and PUT supported against this resource",
+            )),
+        };
+        done.unwrap_or_else(|refused| *refused)
+    }
+
+    async fn forgive(&self, id: &str, role: &Role) -> Result<Reply, Refused> {
+        if *role != Role::Known(CertificateRole::Admin) {
+            return Err(refused(StatusCode::FORBIDDEN, "only an administrator lets machines in again"));
         }
-        self.remove(id, role, request).await.unwrap_or_else(|refused| *refused)
+        check_id(id)?;
+        self.registry.forgive(id).await.map_err(|it| of_store(&it))?;
+        tracing::info!(machine = %id, "machine may register again");
+        Ok(empty(StatusCode::NO_CONTENT))
     }
 
     async fn remove(&self, id: &str, role: &Role, request: &Request<Incoming>) -> Result<Reply, Refused> {
@@ -300,6 +321,12 @@ impl Api {
         }
         Err(not_a_signer(&signers))
     }
+}
+
+fn issued(certificate: &str) -> Result<Issued, Refused> {
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).ok();
+    der.and_then(|der| Issued::of(&der))
+        .ok_or_else(|| refused(StatusCode::INTERNAL_SERVER_ERROR, "the new certificate cannot be read"))
 }
 
 fn not_a_signer(others: &[String]) -> Refused {

@@ -11,7 +11,7 @@ mod listen;
 mod machines;
 mod membership;
 mod ours;
-mod peer;
+pub(crate) mod peer;
 mod reply;
 mod states;
 mod units;
@@ -19,7 +19,7 @@ mod units;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Result;
-use fleet_join::CertificateRole;
+use fleet_join::{CertificateRole, Issued, Member};
 use fleet_registry::{Registry, RegistryError};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -31,6 +31,9 @@ use crate::signer::Signer;
 pub(crate) use listen::Identity;
 pub(crate) use listen::bind;
 use reply::{Reply, error, error_of};
+
+/// What a machine is told that was removed. One that has lost sight of the store stops its units on it.
+pub(crate) const NO_MEMBER: &str = "is no member of the cluster any more";
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,12 +79,25 @@ impl Api {
         Ok(())
     }
 
-    fn identity(&self) -> Option<Identity> {
+    pub(crate) fn identity(&self) -> Option<Identity> {
         self.identity.read().expect("no holder of this lock panics").clone()
     }
 
     pub(crate) fn signer(&self) -> Signer {
         self.signer.read().expect("no holder of this lock panics").clone()
+    }
+
+    /// Notes in the store which certificate this machine holds, so that it can be revoked.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) async fn note_certificate(
+        &self,
+        member: Member,
+        issued: Issued,
+        now: i64,
+    ) -> Result<(), RegistryError> {
+        self.registry.note_certificate(member, issued, now).await
     }
 
     /// Answers one request.
@@ -133,9 +149,14 @@ impl Api {
                 fleet_join::READ_ONLY
             )),
             CertificateRole::Machine { id, .. } => {
-                // Who cannot say for sure that it is still a member does not let it in.
-                if self.registry.is_removed(id).await.unwrap_or(true) {
-                    return Err(format!("machine {id} is no member of the cluster any more"));
+                match self.registry.is_removed(id).await {
+                    Ok(false) => {}
+                    Ok(true) => return Err(format!("machine {id} {NO_MEMBER}")),
+                    Err(_) => {
+                        return Err(format!(
+                            "whether machine {id} is a member cannot be said: the store does not answer"
+                        ));
+                    }
                 }
                 let own = [format!("/machines/{id}"), format!("/drain/{id}")];
                 // Another machine may pass a wish to join on to this one: the token decides.
@@ -164,7 +185,7 @@ impl Api {
             ("state", None) => self.states(None, &request).await,
             ("state", Some(name)) => self.states(Some(name), &request).await,
             ("machines", None) => self.machines(request).await,
-            ("machines", Some(id)) => self.remove_machine(id, role, &request).await,
+            ("machines", Some(id)) => self.machine(id, role, &request).await,
             ("join", item) => self.join_resource(item, role, request).await,
             ("discovery", None) => reply::json(&discovery::document()),
             ("why", Some(name)) => self.why(name).await,

@@ -22,10 +22,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Set on requests between daemons: whoever gets one answers it itself or not at all.
 pub(super) const PASSED_ON: &str = "x-fleet-passed-on";
 
-pub(super) type Body = BoxBody<Bytes, Infallible>;
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
 /// Asks the daemon at `address` (IP:PORT); the body streams as long as it takes.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     address: &str,
     method: &Method,
     path: &str,

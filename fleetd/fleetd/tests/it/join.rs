@@ -8,6 +8,8 @@ use fleet_join::{
     SigningRequest,
 };
 use fleet_testbed::{Answer, eventually, free_port};
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 
 use crate::tls::Caller;
@@ -32,6 +34,13 @@ fn first_manager(dir: &Path) -> Authority {
     };
     Identity::at(dir.join("tls")).save(&joined).expect("saves");
     authority
+}
+
+/// Serial numbers in a revocation list.
+fn revoked_in(list: &Path) -> Vec<Vec<u8>> {
+    let Ok(der) = CertificateRevocationListDer::from_pem_file(list) else { return Vec::new() };
+    let (_, list) = x509_parser::parse_x509_crl(&der).expect("a list");
+    list.iter_revoked_certificates().map(|it| it.raw_serial().to_vec()).collect()
 }
 
 fn settings(dir: &Path, port: u16, life: &str) -> Vec<String> {
@@ -151,7 +160,7 @@ fn a_worker_joins_does_its_work_and_has_no_more_rights_than_that() {
         .flatten()
         .filter_map(|it| it["machineID"].as_str())
         .collect();
-    assert_eq!(ids, ["m2", "m3"], "{members}");
+    assert_eq!(ids, ["m1", "m2", "m3"], "{members}");
 }
 
 #[test]
@@ -236,6 +245,9 @@ fn a_removed_machine_stays_out_until_it_joins_again() {
     assert_eq!(world.machines[0].call("DELETE", "/machines/m9", "").status, 404);
     let answer = world.machines[0].call("DELETE", "/machines/m2?force=true", "");
     assert_eq!(answer.status, 204, "{answer:?}");
+    let list = world.machines[0].dir.join("tls/crl.pem");
+    let gone = Caller::member(&world.machines[1].dir.join("tls")).serial();
+    eventually("its certificate is on the list", SOON, || revoked_in(&list).contains(&gone));
     eventually("m2 stops everything", SOON, || world.machines[1].supervisor.running().is_empty());
     eventually("b.service runs on m1", SOON, || world.runners("b.service") == [0]);
     let worker = Caller::member(&world.machines[1].dir.join("tls"));

@@ -66,6 +66,14 @@ impl Caller {
         Self { ca: dir.join("ca.pem"), own: Some((dir.join("cert.pem"), dir.join("key.pem"))) }
     }
 
+    /// Of the certificate that it shows.
+    pub(crate) fn serial(&self) -> Vec<u8> {
+        let (cert, _) = self.own.as_ref().expect("it has one");
+        let der = CertificateDer::from_pem_file(cert).expect("a certificate");
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
+        certificate.raw_serial().to_vec()
+    }
+
     /// Somebody without a certificate.
     pub(crate) fn nobody(dir: &Path) -> Self {
         Self { ca: dir.join("ca.pem"), own: None }
