@@ -40,6 +40,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if config.validate {
+        eprintln!("configuration OK");
+        return ExitCode::SUCCESS;
+    }
     start_logging(&config);
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,

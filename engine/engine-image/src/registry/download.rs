@@ -32,7 +32,7 @@ impl Registry {
         let url = Url::parse(address)
             .map_err(|error| registry_error(format!("invalid URL {address:?}: {error}"), 400))?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        let client = transport::client(&host, &self.inner.config.certificates, true)?;
+        let client = transport::client(&host, &self.inner.config, true)?;
         let response = client
             .get(url.clone())
             .send()

@@ -39,12 +39,34 @@ pub struct RegistryConfig {
     pub downloads: usize,
     /// Layers sent at once.
     pub uploads: usize,
+    /// Tries for each layer of a pull.
+    pub attempts: u32,
+    pub proxies: Proxies,
+}
+
+/// How hosts are reached; an empty address is directly. This machine itself always is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For plain HTTP.
+    pub http: String,
+    /// For TLS.
+    pub https: String,
+    /// Hosts, domains and networks reached directly, by commas.
+    pub except: String,
 }
 
 impl Default for RegistryConfig {
     fn default() -> Self {
         let certificates = "/etc/docker/certs.d".into();
-        Self { mirrors: Vec::new(), insecure: Vec::new(), certificates, downloads: 3, uploads: 5 }
+        Self {
+            mirrors: Vec::new(),
+            insecure: Vec::new(),
+            certificates,
+            downloads: 3,
+            uploads: 5,
+            attempts: 5,
+            proxies: Proxies::default(),
+        }
     }
 }
 
@@ -117,7 +139,7 @@ impl Registry {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = transport::client(&endpoint.host, &self.inner.config.certificates, endpoint.verify)?;
+        let client = transport::client(&endpoint.host, &self.inner.config, endpoint.verify)?;
         clients.insert(key, client.clone());
         Ok(client)
     }

@@ -21,7 +21,6 @@ use crate::reference::Reference;
 use crate::store::{LayerHold, Store};
 
 const LARGEST_CONFIG: usize = 8 << 20;
-const ATTEMPTS: u32 = 5;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Registry {
@@ -97,6 +96,7 @@ impl Registry {
             sink: sink.clone(),
             slots: Semaphore::new(self.inner.config.downloads.max(1)),
             repository: reference.name(),
+            attempts: self.inner.config.attempts.max(1),
         });
         let mut running: FuturesUnordered<_> = layers
             .iter()
@@ -150,6 +150,7 @@ struct Fetch {
     sink: Arc<dyn Sink>,
     slots: Semaphore,
     repository: String,
+    attempts: u32,
 }
 
 impl Fetch {
@@ -215,7 +216,7 @@ impl Fetch {
             attempt = if done.load(Ordering::Relaxed) > before { 1 } else { attempt + 1 };
             let hopeless =
                 matches!(&error, ImageError::Registry { status, .. } if (400..500).contains(status));
-            if attempt >= ATTEMPTS || hopeless {
+            if attempt >= self.attempts || hopeless {
                 return Err(error);
             }
             tracing::info!(layer = %layer.digest, error = %error.report(), "retrying a download");

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::names::Names;
+use super::{Proxies, RegistryConfig};
 use crate::error::{ImageError, Result};
 
 const BUNDLES: [&str; 4] = [
@@ -22,7 +23,7 @@ const BUNDLES: [&str; 4] = [
 ];
 
 /// A client for one registry host.
-pub(super) fn client(host: &str, certificates: &Path, verify: bool) -> Result<reqwest::Client> {
+pub(super) fn client(host: &str, config: &RegistryConfig, verify: bool) -> Result<reqwest::Client> {
     let redirect = reqwest::redirect::Policy::custom(|attempt| {
         let to_metadata = attempt.url().host_str().is_some_and(|host| host.starts_with("169.254."));
         if attempt.previous().len() > 10 || to_metadata {
@@ -31,8 +32,8 @@ pub(super) fn client(host: &str, certificates: &Path, verify: bool) -> Result<re
             attempt.follow()
         }
     });
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(host, certificates, verify)?)
+    through(&config.proxies, reqwest::Client::builder())?
+        .tls_backend_preconfigured(tls(host, &config.certificates, verify)?)
         .dns_resolver(Arc::new(Names))
         .redirect(redirect)
         .connect_timeout(Duration::from_secs(30))
@@ -43,6 +44,26 @@ pub(super) fn client(host: &str, certificates: &Path, verify: bool) -> Result<re
             message: format!("could not make an HTTP client: {error}"),
             status: 500,
         })
+}
+
+/// The proxies of the configuration and no others.
+fn through(proxies: &Proxies, builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder> {
+    let direct = format!("localhost,127.0.0.0/8,::1,{}", proxies.except);
+    let mut builder = builder.no_proxy();
+    for (address, proxy) in [
+        (&proxies.http, reqwest::Proxy::http(&proxies.http)),
+        (&proxies.https, reqwest::Proxy::https(&proxies.https)),
+    ] {
+        if address.is_empty() {
+            continue;
+        }
+        let proxy = proxy.map_err(|error| ImageError::Registry {
+            message: format!("the proxy {address:?} is unusable: {error}"),
+            status: 500,
+        })?;
+        builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&direct)));
+    }
+    Ok(builder)
 }
 
 fn tls(host: &str, certificates: &Path, verify: bool) -> Result<ClientConfig> {

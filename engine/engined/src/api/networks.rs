@@ -59,7 +59,9 @@ pub(super) async fn list(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     if let Some(bad) = filters.values("type").find(|t| !matches!(*t, "custom" | "builtin")) {
         return Err(Fail::bad(format!("invalid filter: 'type'='{bad}'")));
     }
-    let dangling = filters.flag("dangling")?;
+    let dangling = filters.flag("dangling").map_err(|_| {
+        Fail::bad("invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")")
+    })?;
     let all: Vec<NetRecord> = d.networks.all().values().cloned().collect();
     let chosen: Vec<Value> = all
         .iter()
@@ -79,6 +81,12 @@ pub(super) async fn list(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
 }
 
 pub(super) async fn inspect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
+    let verbose = call.query.text("verbose");
+    if !matches!(verbose, "" | "0" | "1" | "t" | "f" | "T" | "F" | "true" | "false" | "True" | "False") {
+        return Err(Fail::bad(format!(
+            "invalid value for verbose: {verbose}: strconv.ParseBool: parsing {verbose:?}: invalid syntax"
+        )));
+    }
     let scope = call.query.text("scope");
     if !matches!(scope, "" | "local") {
         return Err(Fail::missing(format!("network {name} not found")));
@@ -91,7 +99,7 @@ pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let asked: NetworkCreate = call.json().await?;
     let daemon = d.clone();
     let made = blocking(move || {
-        let made = daemon.networks.create(&asked, daemon.config.mtu, daemon.config.ip)?;
+        let made = daemon.networks.create(&asked, &daemon.config)?;
         daemon.apply_firewall()?;
         Ok(made)
     })

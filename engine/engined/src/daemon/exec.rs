@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::container::{Container, Record};
 use super::error::{Refusal, Result};
 use super::{Daemon, caps, names, spec};
+use crate::options::Config;
 
 /// How many finished sessions of a container can be asked about.
 const KEPT: usize = 128;
@@ -142,7 +143,7 @@ impl Daemon {
         let program = container.program();
         let program =
             program.ok_or_else(|| Refusal::conflict(format!("Container {} is not running", container.id)))?;
-        let process = exec_process(&container.record(), &session.config)?;
+        let process = exec_process(&container.record(), &session.config, &self.config)?;
         let action = format!("exec_start: {}", action_text(session));
         self.tell_container_with(container, &action, &[("execID", &session.id)]);
         let exec = ExecSpec { id: session.id.clone(), process, stdin: streams.stdin };
@@ -255,7 +256,7 @@ fn check_can_exec(record: &Record, shown: &str) -> Result<()> {
     Ok(())
 }
 
-fn exec_process(record: &Record, config: &ExecConfig) -> Result<Process> {
+fn exec_process(record: &Record, config: &ExecConfig, daemon: &Config) -> Result<Process> {
     let mut env = spec::environment(record);
     if config.tty && !env.iter().any(|e| e.starts_with("TERM=")) {
         env.push("TERM=xterm".into());
@@ -277,8 +278,8 @@ fn exec_process(record: &Record, config: &ExecConfig) -> Result<Process> {
             .console_size
             .map(|[rows, columns]| (rows, columns))
             .filter(|s| s.0 > 0 && s.1 > 0),
-        seccomp: spec::seccomp(&host, &capabilities),
-        no_new_privileges: spec::no_new_privileges(&record.host),
+        seccomp: spec::seccomp(&host, &capabilities, daemon),
+        no_new_privileges: spec::no_new_privileges(&record.host, daemon),
         capabilities,
         ..Process::default()
     })

@@ -49,6 +49,13 @@ pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Memory nodes, counted from 0.
+pub(crate) fn memory_nodes() -> usize {
+    let online = std::fs::read_to_string("/sys/devices/system/node/online").unwrap_or_default();
+    let last = online.trim().rsplit([',', '-']).next().unwrap_or_default();
+    last.parse::<usize>().map_or(1, |last| last + 1)
+}
+
 /// Bytes of memory.
 pub(crate) fn memory_total() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Daemon, host};
+use crate::options::{Config, Host};
 use crate::version;
 
 impl Daemon {
@@ -68,9 +69,9 @@ impl Daemon {
             "MemTotal": host::memory_total(),
             "GenericResources": null,
             "DockerRootDir": config.data_root,
-            "HttpProxy": env("HTTP_PROXY"),
-            "HttpsProxy": env("HTTPS_PROXY"),
-            "NoProxy": env("NO_PROXY"),
+            "HttpProxy": masked(&config.proxies.http),
+            "HttpsProxy": masked(&config.proxies.https),
+            "NoProxy": config.proxies.except,
             "Name": host::name(),
             "Labels": config.labels,
             "ExperimentalBuild": false,
@@ -87,9 +88,9 @@ impl Daemon {
             "ContainerdCommit": { "ID": "", "Expected": "" },
             "RuncCommit": { "ID": "", "Expected": "" },
             "InitCommit": { "ID": "", "Expected": "" },
-            "SecurityOptions": ["name=seccomp,profile=builtin"],
+            "SecurityOptions": security_options(config, cgroup2),
             "CDISpecDirs": [],
-            "Warnings": null,
+            "Warnings": warnings(config, cgroup2),
         });
         for part in [host, engine] {
             merge(&mut body, part);
@@ -149,7 +150,50 @@ fn with_slash(mirror: &str) -> String {
     if mirror.ends_with('/') { mirror.to_owned() } else { format!("{mirror}/") }
 }
 
-fn env(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    std::env::var(name).or_else(|_| std::env::var(lower)).unwrap_or_default()
+/// A proxy's address without the password in it.
+fn masked(proxy: &str) -> String {
+    match proxy.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+        Some((scheme, (_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+        None => proxy.to_owned(),
+    }
+}
+
+fn security_options(config: &Config, cgroup2: bool) -> Vec<String> {
+    let profile = if config.seccomp_unconfined { "unconfined" } else { "builtin" };
+    let mut options = vec![format!("name=seccomp,profile={profile}")];
+    if cgroup2 {
+        options.push("name=cgroupns".into());
+    }
+    if config.no_new_privileges {
+        options.push("name=no-new-privileges".into());
+    }
+    options
+}
+
+/// What an admin should know; the client prints it below everything else.
+fn warnings(config: &Config, cgroup2: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for host in &config.hosts {
+        if let (Host::Tcp(address), None) = (host, &config.tls) {
+            warnings.push(format!(
+                "WARNING: API is accessible on http://{address} without encryption.\n         Access to the remote API is equivalent to root access on the host. Refer\n         to the 'Docker daemon attack surface' section in the documentation for\n         more information: https://docs.docker.com/go/attack-surface/"
+            ));
+        }
+    }
+    let has = |controller: &str| host::has_controller(controller);
+    for (works, what) in [
+        (has("memory"), "No memory limit support"),
+        (has("memory") && host::has_swap_limit(), "No swap limit support"),
+        (cgroup2 || has("memory"), "No oom kill disable support"),
+        (has("cpu"), "No cpu cfs quota support"),
+        (has("cpu"), "No cpu cfs period support"),
+        (has("cpu"), "No cpu shares support"),
+        (has("cpuset"), "No cpuset support"),
+        (host::sysctl_on("net/ipv4/ip_forward"), "IPv4 forwarding is disabled"),
+    ] {
+        if !works {
+            warnings.push(format!("WARNING: {what}"));
+        }
+    }
+    warnings
 }

@@ -49,7 +49,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use engine_image::Store;
-use engine_image::registry::{Registry, RegistryConfig};
+use engine_image::registry::{Proxies, Registry, RegistryConfig};
 use engine_runtime::{Runtime, RuntimeConfig, ShimProgram};
 
 use crate::options::Config;
@@ -76,6 +76,8 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Opens what is on disk and takes over what runs.
     pub(crate) async fn open(config: Config) -> anyhow::Result<Arc<Daemon>> {
+        settings::check_log(&config.log_opts)
+            .map_err(|problem| anyhow::anyhow!("failed to set log opts: {problem}"))?;
         let root = &config.data_root;
         let id = host::engine_id(root)?;
         std::fs::create_dir_all(root.join("containers"))
@@ -96,6 +98,12 @@ impl Daemon {
             insecure: config.insecure_registries.clone(),
             downloads: config.downloads,
             uploads: config.uploads,
+            attempts: config.attempts,
+            proxies: Proxies {
+                http: config.proxies.http.clone(),
+                https: config.proxies.https.clone(),
+                except: config.proxies.except.clone(),
+            },
             ..RegistryConfig::default()
         });
         let daemon = Arc::new(Daemon {

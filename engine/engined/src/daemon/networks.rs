@@ -253,12 +253,12 @@ impl Networks {
         }
     }
 
-    pub(crate) fn create(
-        &self,
-        asked: &NetworkCreate,
-        default_mtu: u32,
-        default_ip: std::net::IpAddr,
-    ) -> Result<NetRecord> {
+    pub(crate) fn create(&self, asked: &NetworkCreate, config: &Config) -> Result<NetRecord> {
+        let mut asked = asked.clone();
+        for (key, value) in config.network_opts.get("bridge").into_iter().flatten() {
+            asked.options.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let asked = &asked;
         check_create(asked)?;
         if self.all().values().any(|n| n.name == asked.name) {
             return Err(Refusal::conflict(format!("network with name {} already exists", asked.name)));
@@ -267,7 +267,7 @@ impl Networks {
         let pool = self.pool_for(asked)?;
         let option = |key: &str| asked.options.get(&format!("com.docker.network.{key}")).map(String::as_str);
         let is_on = |key: &str| option(key).is_none_or(|v| !matches!(v, "false" | "0"));
-        let mtu = option("driver.mtu").and_then(|m| m.parse().ok()).unwrap_or(default_mtu);
+        let mtu = option("driver.mtu").and_then(|m| m.parse().ok()).unwrap_or(config.mtu);
         let net = Network {
             id: id.clone(),
             name: asked.name.clone(),
@@ -278,7 +278,7 @@ impl Networks {
             masquerade: is_on("bridge.enable_ip_masquerade"),
             host_address: option("bridge.host_binding_ipv4")
                 .and_then(|a| a.parse().ok())
-                .or(host_address(default_ip)),
+                .or(host_address(config.ip)),
             embedded_dns: true,
             foreign_bridge: false,
             pool,
@@ -374,7 +374,7 @@ fn shown_pool(pool: &Pool, asked: Option<&IpamPool>) -> IpamPool {
 
 fn check_create(asked: &NetworkCreate) -> Result<()> {
     let name = asked.name.as_str();
-    if name.trim().is_empty() || name.contains('/') {
+    if name.trim().is_empty() {
         return Err(Refusal::bad("invalid name: name is empty"));
     }
     if matches!(name, "bridge" | "host" | "none" | "default") {

@@ -178,6 +178,15 @@ pub(crate) fn check_host(host: &HostConfig, cpus: usize) -> Result<(), String> {
     if host.shm_size < 0 {
         return Err("SHM size can not be less than 0".into());
     }
+    // A limit that is not kept is worse than none.
+    if let Some(key) = host.storage_opt.iter().flatten().map(|(key, _)| key.as_str()).next() {
+        return Err(match key {
+            "size" => {
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".into()
+            }
+            key => format!("Unknown option {key}"),
+        });
+    }
     if host.privileged && host.userns_mode == "private" {
         return Err("user namespaces are not served yet".into());
     }
@@ -234,22 +243,25 @@ fn check_cpu(host: &HostConfig, cpus: usize) -> Result<(), String> {
     if quota > 0 && quota < 1000 {
         return Err("CPU cfs quota can not be less than 1ms (i.e. 1000)".into());
     }
-    check_cpuset(&host.cpuset_cpus, cpus)
+    check_set(&host.cpuset_cpus, cpus, "cpuset cpus", "CPUs")?;
+    // Machines with several memory nodes may use them all.
+    let nodes = super::host::memory_nodes();
+    check_set(&host.cpuset_mems, nodes, "cpuset mems", "memory nodes")
 }
 
-fn check_cpuset(set: &str, cpus: usize) -> Result<(), String> {
+fn check_set(set: &str, there: usize, what: &str, items: &str) -> Result<(), String> {
     for part in set.split(',').filter(|p| !p.is_empty()) {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
         let (Ok(low), Ok(high)) = (low.trim().parse::<usize>(), high.trim().parse::<usize>()) else {
-            return Err(format!("Invalid value {set} for cpuset cpus"));
+            return Err(format!("Invalid value {set} for {what}: invalid format: {part}"));
         };
         if low > high {
-            return Err(format!("Invalid value {set} for cpuset cpus"));
+            return Err(format!("Invalid value {set} for {what}: invalid format: {part}"));
         }
-        if high >= cpus {
-            let available = if cpus == 1 { "0".to_owned() } else { format!("0-{}", cpus - 1) };
+        if high >= there {
+            let available = if there == 1 { "0".to_owned() } else { format!("0-{}", there - 1) };
             return Err(format!(
-                "Requested CPUs are not available - requested {set}, available: {available}"
+                "Requested {items} are not available - requested {set}, available: {available}"
             ));
         }
     }
@@ -274,7 +286,7 @@ fn check_restart(host: &HostConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn check_log(options: &BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) fn check_log(options: &BTreeMap<String, String>) -> Result<(), String> {
     for (key, value) in options {
         match key.as_str() {
             "max-size" if value != "-1" && engine_api::size::parse(value).is_none() => {
@@ -301,7 +313,8 @@ fn check_security(opt: &str) -> Result<(), String> {
                 .into(),
         ),
         ("apparmor" | "label" | "systempaths", _) => Ok(()),
-        _ => Err(format!("invalid --security-opt 2: {opt:?}")),
+        _ if opt.contains(['=', ':']) => Err(format!("invalid --security-opt 2: {opt:?}")),
+        _ => Err(format!("invalid --security-opt 1: {opt:?}")),
     }
 }
 

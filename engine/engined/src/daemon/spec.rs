@@ -112,7 +112,7 @@ impl Daemon {
         })?;
         if other.record().host.ipc_mode != "shareable" {
             return Err(Refusal::bad(format!(
-                "cannot join IPC of container {}: non-shareable IPC",
+                "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
                 other.id
             )));
         }
@@ -220,10 +220,9 @@ fn process(record: &Record, config: &Config) -> Result<Process> {
         groups: host.group_add.clone().unwrap_or_default(),
         tty: record.config.tty,
         console_size: console_size(host.console_size),
-        seccomp: seccomp(host, &capabilities),
+        seccomp: seccomp(host, &capabilities, config),
         capabilities,
-        no_new_privileges: no_new_privileges(host)
-            || (config.no_new_privileges && !allows_new_privileges(host)),
+        no_new_privileges: no_new_privileges(host, config),
         rlimits: rlimits(host, config),
         oom_score_adj: Some(host.oom_score_adj).filter(|n| *n != 0),
         apparmor: None,
@@ -234,17 +233,20 @@ fn has_option(host: &HostConfig, options: &[&str]) -> bool {
     host.security_opt.iter().flatten().any(|o| options.contains(&o.as_str()))
 }
 
-pub(crate) fn no_new_privileges(host: &HostConfig) -> bool {
+/// Also for programs that join later: what the container may not gain, `exec` may not either.
+pub(crate) fn no_new_privileges(host: &HostConfig, config: &Config) -> bool {
+    let allowed = has_option(host, &["no-new-privileges:false", "no-new-privileges=false"]);
     has_option(host, &["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"])
-}
-
-fn allows_new_privileges(host: &HostConfig) -> bool {
-    has_option(host, &["no-new-privileges:false", "no-new-privileges=false"])
+        || (config.no_new_privileges && !allowed)
 }
 
 /// The filter for its system calls; privileged containers have none.
-pub(crate) fn seccomp(host: &HostConfig, capabilities: &[String]) -> Vec<u64> {
-    if host.privileged || has_option(host, &["seccomp=unconfined", "seccomp:unconfined"]) {
+pub(crate) fn seccomp(host: &HostConfig, capabilities: &[String], config: &Config) -> Vec<u64> {
+    let asked_for = has_option(host, &["seccomp=builtin", "seccomp:builtin"]);
+    if host.privileged
+        || has_option(host, &["seccomp=unconfined", "seccomp:unconfined"])
+        || (config.seccomp_unconfined && !asked_for)
+    {
         return Vec::new();
     }
     caps::seccomp(capabilities)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::Settings;
+use super::{Settings, values};
 
 /// Where the API is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,15 @@ pub(crate) struct Ulimit {
     pub(crate) hard: i64,
 }
 
+/// How the engine reaches registries; empty is directly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Proxies {
+    pub(crate) http: String,
+    pub(crate) https: String,
+    /// Hosts and networks that are reached directly, by commas.
+    pub(crate) except: String,
+}
+
 /// Everything the engine was told, with defaults filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -66,15 +75,22 @@ pub(crate) struct Config {
     pub(crate) dns_search: Vec<String>,
     pub(crate) host_gateway: Option<IpAddr>,
     pub(crate) address_pools: Vec<AddressPool>,
+    /// Options of new networks, by driver.
+    pub(crate) network_opts: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) registry_mirrors: Vec<String>,
     pub(crate) insecure_registries: Vec<String>,
     pub(crate) downloads: usize,
     pub(crate) uploads: usize,
+    /// Tries for each layer of a pull.
+    pub(crate) attempts: u32,
+    pub(crate) proxies: Proxies,
     pub(crate) log_driver: String,
     pub(crate) log_opts: BTreeMap<String, String>,
     pub(crate) shm_size: u64,
     pub(crate) ulimits: Vec<Ulimit>,
     pub(crate) no_new_privileges: bool,
+    /// Containers get no filter of system calls unless they ask for the built-in one.
+    pub(crate) seccomp_unconfined: bool,
     pub(crate) init: bool,
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) ipc_mode: String,
@@ -82,6 +98,8 @@ pub(crate) struct Config {
     pub(crate) oom_score_adjust: Option<i64>,
     /// Where figures for Prometheus are served, besides the API.
     pub(crate) metrics: Option<std::net::SocketAddr>,
+    /// Only say whether the settings are good.
+    pub(crate) validate: bool,
     /// What was accepted without effect, for the log.
     pub(crate) notes: Vec<String>,
 }
@@ -96,15 +114,12 @@ impl Config {
             return Err(format!("unable to parse logging level: {log_level}"));
         }
         check_drivers(&get)?;
-        for label in get.list("labels") {
-            check_label(&label)?;
-        }
-        for server in get.list("dns") {
-            check_ip(&server)?;
-        }
-        for mirror in get.list("registry-mirrors") {
-            check_mirror(&mirror)?;
-        }
+        check_features(&get)?;
+        values::check_labels(&get.list("labels"))?;
+        get.list("dns").iter().try_for_each(|server| values::check_ip(server))?;
+        get.list("dns-search").iter().try_for_each(|domain| values::check_domain(domain))?;
+        get.list("registry-mirrors").iter().try_for_each(|mirror| values::check_mirror(mirror))?;
+        get.list("insecure-registries").iter().try_for_each(|host| values::check_registry(host))?;
         Ok(Config {
             hosts,
             tls,
@@ -123,27 +138,46 @@ impl Config {
             ip_forward: get.flag("ip-forward", true),
             ip_masq: get.flag("ip-masq", true),
             firewall: get.flag("iptables", true),
-            mtu: get.number("mtu", 1500)?,
+            mtu: get.number("mtu", 1500, "default MTU")?,
             dns: get.list("dns"),
             dns_options: get.list("dns-opts"),
             dns_search: get.list("dns-search"),
-            host_gateway: get.ip("host-gateway-ip")?,
-            address_pools: read_pools(settings.get("default-address-pools"))?,
+            host_gateway: host_gateway(&get)?,
+            address_pools: values::read_pools(settings.get("default-address-pools"))?,
+            network_opts: network_opts(settings.get("default-network-opts")),
             registry_mirrors: get.list("registry-mirrors"),
-            insecure_registries: get.list("insecure-registries"),
-            downloads: get.number("max-concurrent-downloads", 3)?,
-            uploads: get.number("max-concurrent-uploads", 5)?,
+            insecure_registries: get
+                .list("insecure-registries")
+                .iter()
+                .map(|host| values::registry_name(host))
+                .collect(),
+            downloads: get.number("max-concurrent-downloads", 3, "max concurrent downloads")?,
+            uploads: get.number("max-concurrent-uploads", 5, "max concurrent uploads")?,
+            attempts: attempts(&get)?,
+            proxies: Proxies {
+                http: get.or_environment("http-proxy", "HTTP_PROXY"),
+                https: get.or_environment("https-proxy", "HTTPS_PROXY"),
+                except: get.or_environment("no-proxy", "NO_PROXY"),
+            },
             log_driver: get.text("log-driver").unwrap_or("json-file".into()),
-            log_opts: read_map(settings.get("log-opts")),
-            shm_size: read_shm(settings.get("default-shm-size"))?,
-            ulimits: read_ulimits(settings.get("default-ulimits"))?,
+            log_opts: values::read_map(settings.get("log-opts")),
+            shm_size: values::read_shm(settings.get("default-shm-size"))?,
+            ulimits: values::read_ulimits(settings.get("default-ulimits"))?,
             no_new_privileges: get.flag("no-new-privileges", false),
+            seccomp_unconfined: seccomp_unconfined(&get)?,
             init: get.flag("init", false),
             cgroup_parent: get.text("cgroup-parent").filter(|p| !p.is_empty()),
-            ipc_mode: get.one_of("default-ipc-mode", &["private", "shareable"])?.unwrap_or("private".into()),
-            cgroupns_mode: get.one_of("default-cgroupns-mode", &["host", "private"])?,
+            ipc_mode: get
+                .one_of("default-ipc-mode", ["shareable", "private"], "default IPC mode setting")?
+                .unwrap_or("private".into()),
+            cgroupns_mode: get.one_of(
+                "default-cgroupns-mode",
+                ["host", "private"],
+                "default cgroup namespace mode",
+            )?,
             oom_score_adjust: settings.get("oom-score-adjust").and_then(Value::as_i64),
             metrics: read_metrics(&get)?,
+            validate: false,
             notes: Vec::new(),
         })
     }
@@ -169,9 +203,17 @@ impl Getter<'_> {
         items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    fn number<T: TryFrom<i64>>(&self, key: &str, default: i64) -> Result<T, String> {
+    /// Zero is the default; less is a mistake.
+    fn number<T: TryFrom<i64>>(&self, key: &str, default: i64, what: &str) -> Result<T, String> {
         let n = self.0.get(key).and_then(Value::as_i64).filter(|n| *n != 0).unwrap_or(default);
-        T::try_from(n).map_err(|_| format!("invalid value {n} for {key}"))
+        T::try_from(n).map_err(|_| format!("invalid {what}: {n}"))
+    }
+
+    /// A setting that the environment may hold too, as other programs read it.
+    fn or_environment(&self, key: &str, variable: &str) -> String {
+        let read = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let own = self.text(key).filter(|v| !v.is_empty());
+        own.or_else(|| read(variable)).or_else(|| read(&variable.to_ascii_lowercase())).unwrap_or_default()
     }
 
     fn ip(&self, key: &str) -> Result<Option<IpAddr>, String> {
@@ -179,10 +221,10 @@ impl Getter<'_> {
         text.parse().map(Some).map_err(|_| format!("{text} is not an ip address"))
     }
 
-    fn one_of(&self, key: &str, allowed: &[&str]) -> Result<Option<String>, String> {
+    fn one_of(&self, key: &str, allowed: [&str; 2], what: &str) -> Result<Option<String>, String> {
         match self.text(key) {
             Some(v) if !v.is_empty() && !allowed.contains(&v.as_str()) => {
-                Err(format!("invalid {key} ({v}), use one of {}", allowed.join(", ")))
+                Err(format!("{what} ({v}) is invalid; use {:?} or {:?}", allowed[0], allowed[1]))
             }
             other => Ok(other.filter(|v| !v.is_empty())),
         }
@@ -269,85 +311,63 @@ fn check_drivers(get: &Getter<'_>) -> Result<(), String> {
             ));
         }
     }
+    // Asks for what is the case anyway.
+    let idle = |option: &String| option.starts_with("overlay2.override_kernel_check=");
+    match get.list("storage-opts").iter().find(|option| !idle(option)) {
+        Some(option) => Err(format!(
+            "--storage-opt {option} is not supported: limit what containers write by the file system of the data root"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A feature may always be switched off.
+fn check_features(get: &Getter<'_>) -> Result<(), String> {
+    for (name, value) in values::read_map(get.0.get("features")) {
+        match (name.as_str(), value.as_str()) {
+            (_, "false") => {}
+            ("buildkit", _) => {
+                return Err("the feature buildkit is not supported: the classic builder builds images; set it to false".into());
+            }
+            (name, _) => {
+                return Err(format!("the feature {name} is not supported: set it to false, or drop it"));
+            }
+        }
+    }
     Ok(())
 }
 
-pub(super) fn check_label(label: &str) -> Result<(), String> {
-    match label.split_once('=') {
-        Some((key, _)) if !key.is_empty() => Ok(()),
-        _ => Err(format!("bad attribute format: {label}")),
+fn seccomp_unconfined(get: &Getter<'_>) -> Result<bool, String> {
+    match get.text("seccomp-profile").as_deref() {
+        None | Some("" | "builtin") => Ok(false),
+        Some("unconfined") => Ok(true),
+        Some(path) => Err(format!(
+            "--seccomp-profile {path} is not supported: use builtin, or unconfined for no filter at all"
+        )),
     }
 }
 
-pub(super) fn check_ip(text: &str) -> Result<(), String> {
-    text.trim().parse::<IpAddr>().map(|_| ()).map_err(|_| format!("{text} is not an ip address"))
-}
-
-pub(super) fn check_mirror(text: &str) -> Result<(), String> {
-    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-    if scheme == "http" || scheme == "https" {
-        return Ok(());
+/// The address is IPv4; that of IPv6 in a list is for networks that are not there.
+fn host_gateway(get: &Getter<'_>) -> Result<Option<IpAddr>, String> {
+    if let Some(one) = get.ip("host-gateway-ip")? {
+        return Ok(Some(one));
     }
-    Err(format!("invalid mirror: unsupported scheme {scheme:?} in {text:?}"))
+    let listed = get.list("host-gateway-ips");
+    listed.iter().try_for_each(|ip| values::check_ip(ip))?;
+    Ok(listed.iter().filter_map(|ip| ip.parse().ok()).find(IpAddr::is_ipv4))
 }
 
-fn read_map(value: Option<&Value>) -> BTreeMap<String, String> {
-    let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect()
-}
-
-fn read_shm(value: Option<&Value>) -> Result<u64, String> {
-    match value {
-        None => Ok(64 << 20),
-        Some(Value::Number(n)) => n.as_u64().ok_or_else(|| format!("invalid default-shm-size: {n}")),
-        Some(other) => {
-            let text = other.as_str().unwrap_or_default();
-            engine_api::size::parse(text).ok_or_else(|| format!("invalid size: '{text}'"))
-        }
+fn attempts(get: &Getter<'_>) -> Result<u32, String> {
+    match get.0.get("max-download-attempts").and_then(Value::as_i64) {
+        None => Ok(5),
+        Some(n) => match u32::try_from(n) {
+            Ok(n) if n > 0 => Ok(n),
+            _ => Err(format!("invalid max download attempts: {n}")),
+        },
     }
 }
 
-fn read_pools(value: Option<&Value>) -> Result<Vec<AddressPool>, String> {
-    let items = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    items.iter().map(read_pool).collect()
-}
-
-/// `base=10.10.0.0/16,size=24` of the flag, or `{"base": …, "size": …}` of the file.
-fn read_pool(value: &Value) -> Result<AddressPool, String> {
-    let (base, size) = match value {
-        Value::Object(o) => {
-            (o.get("base").and_then(Value::as_str).map(str::to_owned), o.get("size").and_then(Value::as_u64))
-        }
-        other => {
-            let fields: BTreeMap<&str, &str> =
-                other.as_str().unwrap_or_default().split(',').filter_map(|f| f.split_once('=')).collect();
-            (fields.get("base").map(|b| (*b).to_owned()), fields.get("size").and_then(|s| s.parse().ok()))
-        }
-    };
-    match (base, size.and_then(|s| u8::try_from(s).ok())) {
-        (Some(base), Some(size)) if size <= 32 => Ok(AddressPool { base, size }),
-        _ => Err(format!("invalid default address pool {value}: write base=10.10.0.0/16,size=24")),
-    }
-}
-
-/// `nofile=1024:2048` of the flag, or `{"nofile": {"Name","Soft","Hard"}}` of the file.
-fn read_ulimits(value: Option<&Value>) -> Result<Vec<Ulimit>, String> {
-    let number = |o: &Value, key: &str| o.get(key).and_then(Value::as_i64).unwrap_or(0);
-    match value {
-        Some(Value::Object(by_name)) => Ok(by_name
-            .iter()
-            .map(|(name, l)| Ulimit { name: name.clone(), soft: number(l, "Soft"), hard: number(l, "Hard") })
-            .collect()),
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(parse_ulimit).collect(),
-        _ => Ok(Vec::new()),
-    }
-}
-
-fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
-    let wrong = || format!("invalid ulimit argument: {text}");
-    let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
-    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let soft = soft.parse().map_err(|_| wrong())?;
-    let hard = hard.parse().map_err(|_| wrong())?;
-    Ok(Ulimit { name: name.to_owned(), soft, hard })
+fn network_opts(value: Option<&Value>) -> BTreeMap<String, BTreeMap<String, String>> {
+    let drivers = value.and_then(Value::as_object).into_iter().flatten();
+    drivers.map(|(driver, options)| (driver.clone(), values::read_map(Some(options)))).collect()
 }

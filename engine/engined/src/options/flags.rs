@@ -8,12 +8,14 @@ use clap::{Arg, ArgAction, Command};
 use serde_json::{Map, Value};
 
 use super::table::{Kind, OPTIONS, Opt};
-use super::{OptionsError, Settings};
+use super::{OptionsError, Settings, config, values};
 
 /// What the command line said.
 pub(crate) struct Flags {
     pub(crate) settings: Settings,
     pub(crate) config_file: Option<PathBuf>,
+    /// Check only.
+    pub(crate) validate: bool,
 }
 
 /// The command line, for help, man pages and completions.
@@ -38,7 +40,7 @@ fn argument(option: &Opt) -> Arg {
     if let Some(c) = option.short {
         arg = arg.short(c);
     }
-    if matches!(option.flag, "graph" | "daemon") {
+    if option.help.is_empty() {
         arg = arg.hide(true);
     }
     match option.kind {
@@ -48,19 +50,21 @@ fn argument(option: &Opt) -> Arg {
         Kind::Text => arg.value_name("TEXT"),
         Kind::Number => arg.value_name("NUMBER").allow_hyphen_values(true),
         Kind::List => arg.value_name("VALUE").action(ArgAction::Append),
-        Kind::Map => arg.value_name("KEY=VALUE").action(ArgAction::Append),
+        Kind::Map | Kind::Nested => arg.value_name("KEY=VALUE").action(ArgAction::Append),
     }
 }
 
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Flags, OptionsError> {
     let matches = command().try_get_matches_from(args).map_err(in_dockers_words)?;
-    let mut flags = Flags { settings: Settings::new(), config_file: None };
+    let mut flags = Flags { settings: Settings::new(), config_file: None, validate: false };
     for option in OPTIONS {
         let Some(values) = matches.get_many::<String>(option.flag) else { continue };
         let values: Vec<&str> = values.map(String::as_str).collect();
         let value = read(option, &values)?;
         if option.flag == "config-file" {
             flags.config_file = value.as_str().map(Into::into);
+        } else if option.flag == "validate" {
+            flags.validate = value == Value::Bool(true);
         } else if !option.key.is_empty() {
             flags.settings.insert(option.key, value);
         }
@@ -83,7 +87,10 @@ fn in_dockers_words(error: clap::Error) -> OptionsError {
 fn read(option: &Opt, values: &[&str]) -> Result<Value, OptionsError> {
     let last = values.last().copied().unwrap_or_default();
     match option.kind {
-        Kind::Text => Ok(last.into()),
+        Kind::Text => {
+            check_item(option, last).map_err(|problem| bad(option, last, &problem))?;
+            Ok(last.into())
+        }
         Kind::List => {
             for value in values {
                 check_item(option, value).map_err(|problem| bad(option, value, &problem))?;
@@ -99,22 +106,38 @@ fn read(option: &Opt, values: &[&str]) -> Result<Value, OptionsError> {
             .parse::<i64>()
             .map(Into::into)
             .map_err(|_| bad(option, last, &format!("strconv.ParseInt: parsing {last:?}: invalid syntax"))),
-        Kind::Map => {
-            let pairs = values.iter().map(|pair| {
-                let (k, v) = pair.split_once('=').unwrap_or((pair, ""));
-                (k.to_owned(), v.into())
-            });
-            Ok(Value::Object(pairs.collect::<Map<_, _>>()))
+        Kind::Map => Ok(Value::Object(values.iter().map(|text| pair(text)).collect())),
+        Kind::Nested => {
+            let mut outer = Map::new();
+            for text in values {
+                let wrong = || bad(option, text, "it is written name=key=value");
+                let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
+                let (key, value) = rest.split_once('=').ok_or_else(wrong)?;
+                let inner = outer.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                inner[key] = value.into();
+            }
+            Ok(Value::Object(outer))
         }
     }
 }
 
+/// `key=value`; without the sign the value is empty.
+fn pair(text: &str) -> (String, Value) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.into())
+}
+
 fn check_item(option: &Opt, value: &str) -> Result<(), String> {
     match option.flag {
-        "host" => super::config::parse_host(value).map(|_| ()),
-        "label" => super::config::check_label(value),
-        "dns" => super::config::check_ip(value),
-        "registry-mirror" => super::config::check_mirror(value),
+        "host" => config::parse_host(value).map(drop),
+        "label" => values::check_label(value),
+        "dns" | "ip" | "host-gateway-ip" => values::check_ip(value),
+        "dns-search" => values::check_domain(value),
+        "registry-mirror" => values::check_mirror(value),
+        "insecure-registry" => values::check_registry(value),
+        "default-ulimit" => values::parse_ulimit(value).map(drop),
+        "default-address-pool" => values::parse_pool(value).map(drop),
+        "default-shm-size" => values::parse_size(value).map(drop),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,9 @@
 mod config;
 mod flags;
 mod table;
+mod values;
+#[cfg(test)]
+mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +49,7 @@ pub(crate) fn load(args: Vec<std::ffi::OsString>) -> Result<Config, OptionsError
         merge(flags.settings, file).map_err(|problem| OptionsError::File { path: path.clone(), problem })?;
     let notes = judge(&merged).map_err(OptionsError::Value)?;
     let mut config = Config::from_settings(&merged).map_err(OptionsError::Value)?;
+    config.validate = flags.validate;
     config.notes = notes;
     Ok(config)
 }
@@ -70,8 +74,9 @@ fn parse_file(bytes: &[u8]) -> Result<Settings, String> {
     }
     let object: serde_json::Map<String, Value> = serde_json::from_slice(text)
         .map_err(|e| if e.is_eof() { "unexpected EOF".to_owned() } else { format!("invalid JSON: {e}") })?;
+    let proxies = object.get("proxies").and_then(Value::as_object).into_iter().flat_map(|p| p.keys());
     let unknown: Vec<&str> =
-        object.keys().map(String::as_str).filter(|k| table::by_key(k).is_none()).collect();
+        object.keys().chain(proxies).map(String::as_str).filter(|k| table::by_key(k).is_none()).collect();
     if !unknown.is_empty() {
         return Err(format!(
             "the following directives don't match any configuration option: {}",
@@ -79,12 +84,20 @@ fn parse_file(bytes: &[u8]) -> Result<Settings, String> {
         ));
     }
     let mut settings = Settings::new();
-    for (key, value) in object {
+    for (key, value) in flattened(object) {
         let Some(option) = table::by_key(&key) else { continue };
         check_type(&key, &value, option.kind)?;
         settings.insert(option.key, value);
     }
     Ok(settings)
+}
+
+/// The proxies stand in an object of their own, and are flags each.
+fn flattened(mut object: serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
+    if let Some(Value::Object(proxies)) = object.remove("proxies") {
+        object.extend(proxies);
+    }
+    object
 }
 
 fn check_type(key: &str, value: &Value, kind: Kind) -> Result<(), String> {
@@ -95,7 +108,7 @@ fn check_type(key: &str, value: &Value, kind: Kind) -> Result<(), String> {
         Kind::Number => (value.is_i64(), "int"),
         // default-ulimits is an object of objects.
         Kind::List => (value.is_array() || key == "default-ulimits" && value.is_object(), "[]string"),
-        Kind::Map => (value.is_object(), "map[string]string"),
+        Kind::Map | Kind::Nested => (value.is_object(), "map[string]string"),
     };
     if fits || value.is_null() {
         return Ok(());
@@ -157,12 +170,24 @@ fn judge(settings: &Settings) -> Result<Vec<String>, String> {
             Support::Works => {}
             Support::Idle(why) => notes.push(format!("--{} has no effect: {why}", option.flag)),
             Support::Only(good, _) if go_text(value) == good => {}
+            // Nothing asked for.
+            Support::Only(..) | Support::Refused(_) if is_nothing(value) => {}
             Support::Only(_, why) | Support::Refused(why) => {
                 return Err(format!("--{} is not supported: {why}", option.flag));
             }
         }
     }
     Ok(notes)
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::String(s) => s.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Number(n) => n.as_i64() == Some(0),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

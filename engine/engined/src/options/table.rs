@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     List,
     /// `key=value` several times; an object in daemon.json.
     Map,
+    /// `name=key=value` several times; an object of objects in daemon.json.
+    Nested,
 }
 
 /// What engined does with an option.
@@ -36,7 +38,7 @@ pub(crate) struct Opt {
     pub(crate) support: Support,
 }
 
-use Kind::{Bool, List, Map, Number, Text};
+use Kind::{Bool, List, Map, Nested, Number, Text};
 use Support::{Idle, Only, Refused, Works};
 
 const fn opt(flag: &'static str, key: &'static str, kind: Kind, help: &'static str) -> Opt {
@@ -57,10 +59,15 @@ const NO_RUNTIMES: &str = "engined runs containers itself; drop the option";
 const NO_CONTAINERD: &str = "engined needs no containerd; drop the option";
 const NO_IPV6: &str = "IPv6 is not served yet; publish on IPv4 addresses";
 const NO_PLUGINS: &str = "plugins are not served; restrict access with client certificates (--tlsverify)";
+const NO_CLUSTER_STORE: &str = "cluster stores went with Docker 20; use kv";
 const NO_RT: &str = "real-time scheduling is not served; use --cpu-shares or --cpus of the container";
 
 pub(crate) const OPTIONS: &[Opt] = &[
     is(opt("add-runtime", "runtimes", Map, "Register another OCI runtime"), Refused(NO_RUNTIMES)),
+    is(
+        opt("allow-direct-routing", "allow-direct-routing", Bool, "Let others reach unpublished ports"),
+        Only("false", "ports that are not published stay closed; publish them with -p"),
+    ),
     is(
         opt(
             "allow-nondistributable-artifacts",
@@ -79,9 +86,18 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Refused(NO_PLUGINS),
     ),
     opt("bip", "bip", Text, "Address and subnet of the default bridge, as 172.17.0.1/16"),
+    is(opt("bip6", "bip6", Text, "IPv6 address of the default bridge"), Refused(NO_IPV6)),
     short(
         opt("bridge", "bridge", Text, "Attach containers to this bridge; \"none\" for no default network"),
         'b',
+    ),
+    is(
+        opt("bridge-accept-fwmark", "bridge-accept-fwmark", Text, "Let marked packets into bridges"),
+        Refused("packets are not let in by their mark; publish the port with -p"),
+    ),
+    is(
+        opt("cdi-spec-dir", "cdi-spec-dirs", List, "Folders of CDI specifications"),
+        Refused("CDI is not served; give containers their devices with --device"),
     ),
     opt("cgroup-parent", "cgroup-parent", Text, "Parent cgroup of all containers"),
     opt("config-file", "", Text, "Configuration file [default: /etc/docker/daemon.json]"),
@@ -133,6 +149,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     is(opt("default-gateway-v6", "default-gateway-v6", Text, "IPv6 gateway of containers"), Refused(NO_IPV6)),
     opt("default-ipc-mode", "default-ipc-mode", Text, "ipc namespace of containers: private or shareable"),
+    opt(
+        "default-network-opt",
+        "default-network-opts",
+        Nested,
+        "Options of new networks by driver, as bridge=com.docker.network.driver.mtu=1400",
+    ),
     is(opt("default-runtime", "default-runtime", Text, "Runtime of containers"), Only("runc", NO_RUNTIMES)),
     opt("default-shm-size", "default-shm-size", Text, "Size of /dev/shm in containers [default: 64MiB]"),
     opt("default-ulimit", "default-ulimits", List, "Ulimits of containers, as nofile=1024:2048"),
@@ -150,6 +172,11 @@ pub(crate) const OPTIONS: &[Opt] = &[
         opt("experimental", "experimental", Bool, "Enable experimental features"),
         Only("false", "there are no experimental features; drop the option"),
     ),
+    opt("feature", "features", Map, "Switch features on or off, as buildkit=false"),
+    is(
+        opt("firewall-backend", "firewall-backend", Text, "Firewall to use: nftables"),
+        Only("nftables", "rules go to nftables; drop the option"),
+    ),
     opt("fixed-cidr", "fixed-cidr", Text, "Part of the default bridge's subnet to hand out"),
     is(opt("fixed-cidr-v6", "fixed-cidr-v6", Text, "IPv6 subnet to hand out"), Refused(NO_IPV6)),
     short(opt("group", "group", Text, "Group that owns the unix socket [default: docker]"), 'G'),
@@ -158,6 +185,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
         'H',
     ),
     opt("host-gateway-ip", "host-gateway-ip", Text, "What host-gateway stands for in --add-host"),
+    opt("http-proxy", "http-proxy", Text, "Proxy to registries without TLS [default: $HTTP_PROXY]"),
+    opt("https-proxy", "https-proxy", Text, "Proxy to registries [default: $HTTPS_PROXY]"),
     opt("icc", "icc", Bool, "Let containers of the default bridge talk to each other [default: true]"),
     opt("init", "init", Bool, "Run an init in every container"),
     is(
@@ -167,8 +196,15 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("insecure-registry", "insecure-registries", List, "Registries without TLS, as host:port or CIDR"),
     opt("ip", "ip", Text, "Address on which ports are published [default: 0.0.0.0]"),
     opt("ip-forward", "ip-forward", Bool, "Turn on forwarding of packets [default: true]"),
+    is(
+        opt("ip-forward-no-drop", "ip-forward-no-drop", Bool, "Leave the policy of forwarding alone"),
+        Idle("the policy of the forward chain is never touched"),
+    ),
     opt("ip-masq", "ip-masq", Bool, "Masquerade what containers send out [default: true]"),
-    is(opt("ip6tables", "ip6tables", Bool, "Add rules for IPv6"), Only("false", NO_IPV6)),
+    is(
+        opt("ip6tables", "ip6tables", Bool, "Add rules for IPv6"),
+        Idle("containers have no IPv6 addresses, so there is nothing to filter"),
+    ),
     opt("iptables", "iptables", Bool, "Add firewall rules (through nftables) [default: true]"),
     is(opt("ipv6", "ipv6", Bool, "Enable IPv6 networking"), Only("false", NO_IPV6)),
     opt("label", "labels", List, "Labels of this engine, as key=value"),
@@ -182,14 +218,15 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Text,
         "Where the output of containers goes: json-file or none [default: json-file]",
     ),
+    is(
+        opt("log-format", "log-format", Text, "Format of the engine's own log: text"),
+        Only("text", "the log is text; let the journal give it out as JSON (journalctl -o json)"),
+    ),
     short(opt("log-level", "log-level", Text, "debug, info, warn, error or fatal [default: info]"), 'l'),
     opt("log-opt", "log-opts", Map, "Options of the log driver, as max-size=10m"),
     opt("max-concurrent-downloads", "max-concurrent-downloads", Number, "Layers pulled at once [default: 3]"),
     opt("max-concurrent-uploads", "max-concurrent-uploads", Number, "Layers pushed at once [default: 5]"),
-    is(
-        opt("max-download-attempts", "max-download-attempts", Number, "Tries for each layer"),
-        Idle("a broken download is tried again as its registry allows"),
-    ),
+    opt("max-download-attempts", "max-download-attempts", Number, "Tries for each layer [default: 5]"),
     opt("metrics-addr", "metrics-addr", Text, "Serve Prometheus metrics on this address, as 127.0.0.1:9323"),
     opt("mtu", "mtu", Number, "MTU of containers' networks [default: 1500]"),
     is(
@@ -201,7 +238,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
         ),
         Idle("there is no swarm control plane"),
     ),
+    is(
+        opt("network-diagnostic-port", "network-diagnostic-port", Number, "Port of swarm's diagnostics"),
+        Refused("there is no swarm network to diagnose; look at docker network inspect"),
+    ),
     opt("no-new-privileges", "no-new-privileges", Bool, "Set no-new-privileges for containers"),
+    opt("no-proxy", "no-proxy", Text, "Hosts reached without a proxy, by commas [default: $NO_PROXY]"),
     is(
         opt("node-generic-resource", "node-generic-resources", List, "Advertise resources to a swarm"),
         Refused("there is no swarm; use fleet metadata"),
@@ -217,12 +259,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         opt("rootless", "rootless", Bool, "Run without root"),
         Only("false", "rootless mode is not served; run engined as root"),
     ),
-    is(
-        opt("seccomp-profile", "seccomp-profile", Text, "Default seccomp profile"),
-        Refused(
-            "the built-in profile is used; relax it with --security-opt seccomp=unconfined for one container",
-        ),
-    ),
+    opt("seccomp-profile", "seccomp-profile", Text, "Seccomp profile of containers: builtin or unconfined"),
     is(
         opt("selinux-enabled", "selinux-enabled", Bool, "Enable SELinux labels"),
         Only("false", "SELinux labels are not served; drop the option"),
@@ -232,10 +269,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         Idle("containers run on when the engine stops"),
     ),
     short(opt("storage-driver", "storage-driver", Text, "Storage driver: overlay2"), 's'),
-    is(
-        opt("storage-opt", "storage-opts", List, "Options of the storage driver"),
-        Refused("overlay2 has no options here; drop the option"),
-    ),
+    opt("storage-opt", "storage-opts", List, "Options of the storage driver"),
     is(
         opt(
             "swarm-default-advertise-addr",
@@ -262,29 +296,35 @@ pub(crate) const OPTIONS: &[Opt] = &[
         opt("userns-remap", "userns-remap", Text, "Map users of containers to others"),
         Refused("user namespaces are not served yet; run containers with --user"),
     ),
-    // Old spellings.
-    short(opt("graph", "graph", Text, "Old name of --data-root"), 'g'),
+    opt("validate", "", Bool, "Check the settings and exit"),
+    // Old spellings, which help does not show.
+    is(opt("cluster-advertise", "cluster-advertise", Text, ""), Refused(NO_CLUSTER_STORE)),
+    is(opt("cluster-store", "cluster-store", Text, ""), Refused(NO_CLUSTER_STORE)),
+    is(opt("cluster-store-opt", "cluster-store-opts", Map, ""), Refused(NO_CLUSTER_STORE)),
+    is(
+        opt("deprecated-key-path", "deprecated-key-path", Text, ""),
+        Idle("the engine's id needs no key; it is kept in the data root"),
+    ),
+    is(
+        opt("disable-legacy-registry", "disable-legacy-registry", Bool, ""),
+        Only("true", "registries of version 1 are gone; drop the option"),
+    ),
     short(
         is(
-            opt("daemon", "", Bool, "Old way to ask for the daemon"),
-            Idle("the daemon is all that engined is"),
+            opt("restart", "restart", Bool, ""),
+            Only("true", "containers come back by their own policy; use docker run --restart"),
         ),
-        'd',
+        'r',
     ),
+    short(opt("graph", "graph", Text, ""), 'g'),
+    short(is(opt("daemon", "", Bool, ""), Idle("the daemon is all that engined is")), 'd'),
 ];
 
 /// Keys of daemon.json that are no flags.
 pub(crate) const FILE_ONLY: &[Opt] = &[
-    opt("features", "features", Map, ""),
-    is(
-        opt("cluster-store", "cluster-store", Text, ""),
-        Refused("cluster stores went with Docker 20; use kv"),
-    ),
+    opt("host-gateway-ips", "host-gateway-ips", List, ""),
     is(opt("builder", "builder", Map, ""), Refused("BuildKit is not served; drop the key")),
-    is(
-        opt("proxies", "proxies", Map, ""),
-        Refused("set HTTPS_PROXY and NO_PROXY in the engine's environment"),
-    ),
+    opt("proxies", "proxies", Map, ""),
 ];
 
 pub(crate) fn by_key(key: &str) -> Option<&'static Opt> {

@@ -50,6 +50,8 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 pub(crate) struct Engine {
     pub(crate) dir: tempfile::TempDir,
     program: PathBuf,
+    /// Besides those that every engine under test gets.
+    flags: Vec<String>,
     /// Holds the namespaces.
     holder: Child,
     child: Child,
@@ -58,9 +60,15 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts `program` (engined or dockerd, they take the same flags).
     pub(crate) fn start(program: &Path) -> io::Result<Engine> {
+        Engine::start_with(program, &[], "{}")
+    }
+
+    /// The same with more flags, and with this daemon.json.
+    pub(crate) fn start_with(program: &Path, flags: &[&str], settings: &str) -> io::Result<Engine> {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let dir = tempfile::tempdir()?;
         let at = |name: &str| dir.path().join(name);
-        fs::write(at("daemon.json"), "{}")?;
+        fs::write(at("daemon.json"), settings)?;
         fs::create_dir(at("exec"))?;
         let script = "ip link set lo up && mount -t tmpfs exec \"$1/exec\" && touch \"$1/held\" && exec sleep infinity";
         let holder = Command::new("unshare")
@@ -69,7 +77,7 @@ impl Engine {
             .stdin(Stdio::null())
             .spawn()?;
         let held = wait_for(|| Ok(at("held").exists()));
-        let child = held.and_then(|()| launch(&holder, dir.path(), program));
+        let child = held.and_then(|()| launch(&holder, dir.path(), program, &flags));
         let child = match child {
             Ok(child) => child,
             Err(error) => {
@@ -77,7 +85,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mut engine = Engine { dir, program: program.to_owned(), holder, child };
+        let mut engine = Engine { dir, program: program.to_owned(), flags, holder, child };
         engine.wait_ready()?;
         Ok(engine)
     }
@@ -90,7 +98,7 @@ impl Engine {
 
     /// Starts it again after [`Engine::kill`].
     pub(crate) fn start_again(&mut self) -> io::Result<()> {
-        self.child = launch(&self.holder, self.dir.path(), &self.program)?;
+        self.child = launch(&self.holder, self.dir.path(), &self.program, &self.flags)?;
         self.wait_ready()
     }
 
@@ -203,7 +211,7 @@ fn cgroup_of(dir: &Path) -> String {
 }
 
 /// Runs the program in the namespaces that `holder` holds.
-fn launch(holder: &Child, dir: &Path, program: &Path) -> io::Result<Child> {
+fn launch(holder: &Child, dir: &Path, program: &Path, flags: &[String]) -> io::Result<Child> {
     let path = format!(
         "{}:/usr/sbin:/sbin:{}",
         program.parent().unwrap_or(Path::new("/")).display(),
@@ -224,6 +232,7 @@ fn launch(holder: &Child, dir: &Path, program: &Path) -> io::Result<Child> {
         .arg("--config-file")
         .arg(at("daemon.json"))
         .args(["--bip", "172.30.0.1/16", "--cgroup-parent", &cgroup_of(dir)])
+        .args(flags)
         .env("PATH", path)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

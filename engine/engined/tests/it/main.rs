@@ -8,3 +8,4 @@ mod engine;
 mod golden;
 mod killed;
 mod normal;
+mod settings;
