@@ -87,6 +87,9 @@ impl Builder {
 
     fn build_stage(&mut self, stage: &Stage, steps: &mut Steps) -> Result<(), BuildError> {
         self.check_cancelled()?;
+        if self.finished_stage(&stage.name).is_some() {
+            return Err(BuildError::failed(format!("{} stage name already used", stage.name)));
+        }
         self.announce(steps, &stage.text);
         self.begin_stage(stage)?;
         self.print_image();

@@ -260,7 +260,8 @@ impl Builder {
                 fetched.push(self.download(word, &destination)?);
                 continue;
             }
-            found.extend(copy::find(root.as_fd(), word, from_image.is_none())?);
+            let sources = copy::find(root.as_fd(), word, from_image.is_none());
+            found.extend(sources.map_err(|error| error.of_instruction(name))?);
         }
         let all: Vec<(BorrowedFd<'_>, &Source)> = found
             .iter()
@@ -313,9 +314,9 @@ impl Builder {
                 None if number == self.finished.len() => Err(BuildError::failed(format!(
                     "invalid from flag value {from}: invalid from flag value {from} refers to current build block"
                 ))),
-                None => Err(BuildError::failed(format!(
-                    "invalid from flag value {from}: invalid from flag value {from}: not an int or out of range"
-                ))),
+                None => {
+                    Err(BuildError::failed(format!("invalid from flag value {from}: index out of bounds")))
+                }
             };
         }
         let platform = self.options.platform.clone();

@@ -28,6 +28,20 @@ impl BuildError {
         Self::Message { message: message.into(), bad_request: true }
     }
 
+    /// The same failure of another instruction that copies.
+    pub(crate) fn of_instruction(self, name: &str) -> Self {
+        match self {
+            Self::Message { message, bad_request } => {
+                let message = match message.strip_prefix("COPY failed") {
+                    Some(rest) => format!("{name} failed{rest}"),
+                    None => message,
+                };
+                Self::Message { message, bad_request }
+            }
+            other => other,
+        }
+    }
+
     /// For an answer of which nothing was sent yet.
     pub fn status(&self) -> u16 {
         match self {

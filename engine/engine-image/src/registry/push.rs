@@ -32,7 +32,14 @@ impl Registry {
         sink: &Arc<dyn Sink>,
     ) -> Result<()> {
         sink.event(Event::status(format!("The push refers to repository [{}]", reference.name())));
-        let known = store.references().into_iter().map(|(known, _)| known);
+        let known: Vec<Reference> = store.references().into_iter().map(|(known, _)| known).collect();
+        if !known.iter().any(|known| known.name() == reference.name()) {
+            let name = reference.familiar_name();
+            return Err(ImageError::NotFound(format!(
+                "An image does not exist locally with the tag: {name}"
+            )));
+        }
+        let known = known.into_iter();
         let wanted: Vec<Reference> = match reference.is_name_only() {
             true => known.filter(|known| known.name() == reference.name() && known.tag().is_some()).collect(),
             false => known.filter(|known| known == reference).collect(),

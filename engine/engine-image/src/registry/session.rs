@@ -268,7 +268,26 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
         reason = inner.to_string();
         source = inner.source();
     }
-    reason
+    let refused = reason.starts_with("Connection refused");
+    match (plain(&reason), error.url()) {
+        (text, Some(url)) if refused => {
+            let host = url.host_str().unwrap_or_default();
+            format!("dial tcp {host}:{}: connect: {text}", url.port_or_known_default().unwrap_or_default())
+        }
+        (text, _) => text,
+    }
+}
+
+/// The kernel's sentence without Rust's number behind it, in small letters as Go has it.
+fn plain(reason: &str) -> String {
+    let Some((text, number)) = reason.rsplit_once(" (os error ") else { return reason.to_owned() };
+    if !number.trim_end_matches(')').bytes().all(|digit| digit.is_ascii_digit()) {
+        return reason.to_owned();
+    }
+    match text.rsplit_once(": ") {
+        Some((before, last)) => format!("{before}: {}", last.to_lowercase()),
+        None => text.to_lowercase(),
+    }
 }
 
 /// The body, unless it is larger than anything honest.

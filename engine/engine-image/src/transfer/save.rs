@@ -61,7 +61,12 @@ impl Store {
                 return Ok(matching);
             }
         }
-        Ok(vec![(self.lookup(name)?, None)])
+        // Here the name is told as it was given.
+        let found = self.lookup(name).map_err(|error| match error {
+            ImageError::NoSuchImage(_) => ImageError::NoSuchImage(name.to_owned()),
+            other => other,
+        })?;
+        Ok(vec![(found, None)])
     }
 
     /// Writes the archive.

@@ -6,6 +6,8 @@ use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::golang;
+
 /// The largest JSON body; containers with long environments fit many times over.
 const JSON_LIMIT: usize = 8 << 20;
 
@@ -135,16 +137,16 @@ impl Call<'_> {
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fail> {
         let content_type = self.ex.head.header("content-type").unwrap_or_default().to_owned();
         let bytes = self.ex.body(JSON_LIMIT).await.map_err(too_large)?;
-        if bytes.is_empty() {
-            return Err(Fail::bad("invalid JSON: got EOF while reading request body"));
-        }
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        if !content_type.is_empty() && !essence.eq_ignore_ascii_case("application/json") {
+        if essence.is_empty() && !bytes.is_empty() {
+            return Err(Fail::bad("malformed Content-Type header (): mime: no media type"));
+        }
+        if !essence.is_empty() && !essence.eq_ignore_ascii_case("application/json") {
             return Err(Fail::bad(format!(
                 "unsupported Content-Type header ({content_type}): must be 'application/json'"
             )));
         }
-        engine_api::lenient::from_slice(&bytes).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))
+        parse_json(&bytes)
     }
 
     /// The same, but an absent body is all defaults.
@@ -153,7 +155,7 @@ impl Call<'_> {
         if bytes.trim_ascii().is_empty() {
             return Ok(T::default());
         }
-        engine_api::lenient::from_slice(&bytes).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))
+        parse_json(&bytes)
     }
 
     pub(crate) async fn reply_json<T: Serialize + ?Sized>(&mut self, status: StatusCode, value: &T) -> Done {
@@ -169,6 +171,16 @@ impl Call<'_> {
     pub(crate) async fn empty(&mut self, status: StatusCode) -> Done {
         Ok(self.ex.reply(status, "", b"").await?)
     }
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fail> {
+    engine_api::lenient::from_slice(bytes).map_err(|error| {
+        Fail::bad(if golang::is_trailing(&error) {
+            "unexpected content after JSON".into()
+        } else {
+            format!("invalid JSON: {}", golang::problem(bytes, &error))
+        })
+    })
 }
 
 fn too_large(error: std::io::Error) -> Fail {

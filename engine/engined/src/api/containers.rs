@@ -30,6 +30,14 @@ pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
         text => Some(Platform::parse(text)?),
     };
     let request = read_create(name, body, platform)?;
+    let endpoints = &request.networking.endpoints_config;
+    if endpoints.len() > 1 && !call.at_least(44) {
+        let names: Vec<&str> = endpoints.keys().map(String::as_str).collect();
+        return Err(Fail::bad(format!(
+            "Container cannot be connected to network endpoints: {}",
+            names.join(", ")
+        )));
+    }
     let created = d.create(request).await?;
     let warnings =
         if call.at_least(25) || !created.warnings.is_empty() { json!(created.warnings) } else { Value::Null };
@@ -45,6 +53,9 @@ fn read_create(name: String, body: Value, platform: Option<Platform>) -> Result<
     if let Some(object) = body.as_object_mut() {
         object.remove("HostConfig");
         object.remove("NetworkingConfig");
+    }
+    if body.as_object().is_none_or(serde_json::Map::is_empty) && !body.is_string() {
+        return Err(Fail::bad("Config cannot be empty in order to create a container"));
     }
     let config: RunConfig = serde_json::from_value(body).map_err(wrong)?;
     if host.memory_swappiness == Some(-1) {
@@ -95,7 +106,10 @@ pub(super) async fn restart(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> D
 
 pub(super) async fn kill(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let signal = call.query.text("signal").to_owned();
-    let container = d.containers.find(id)?;
+    let found = d.containers.find(id);
+    let container = found.map_err(|missing| {
+        Fail::Refused(missing.status, format!("Cannot kill container: {id}: {missing}"))
+    })?;
     d.kill(&container, id, &signal).await?;
     call.empty(StatusCode::NO_CONTENT).await
 }

@@ -13,7 +13,7 @@ impl DetachKeys {
     pub(crate) fn parse(text: &str) -> Result<DetachKeys, String> {
         let text = if text.is_empty() { "ctrl-p,ctrl-q" } else { text };
         let sequence = text.split(',').map(key).collect::<Option<Vec<u8>>>();
-        let sequence = sequence.ok_or_else(|| format!("Invalid escape keys ({text}) provided"))?;
+        let sequence = sequence.ok_or_else(|| format!("Invalid detach keys ({text}) provided"))?;
         Ok(DetachKeys { sequence, matched: 0 })
     }
 

@@ -39,7 +39,8 @@ pub(super) async fn events(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
-        return Err(Fail::bad("`since` time cannot be after `until` time"));
+        let (since, until) = (call.query.text("since"), call.query.text("until"));
+        return Err(Fail::bad(format!("`since` time ({since}) cannot be after `until` time ({until})")));
     }
     let filters = Filters::parse(call.query.text("filters"))?;
     filters.check(&KNOWN)?;

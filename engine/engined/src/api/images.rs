@@ -200,6 +200,9 @@ pub(super) async fn tag(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Don
     if reference.digest().is_some() {
         return Err(Fail::bad("refusing to create a tag with a digest reference"));
     }
+    if reference.familiar_name() == "sha256" {
+        return Err(Fail::bad("refusing to create an ambiguous tag using digest algorithm as name"));
+    }
     let image = d.store.lookup(name)?;
     let (daemon, id, target) = (d.clone(), image.id, reference.clone());
     blocking(move || Ok(daemon.store.tag(&id, &target)?)).await?;

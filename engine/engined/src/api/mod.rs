@@ -8,6 +8,7 @@ mod containers;
 mod detach;
 mod events;
 mod files;
+mod golang;
 mod images;
 mod logs;
 mod metrics;
@@ -41,10 +42,16 @@ impl Api {
 
     async fn dispatch(&self, call: &mut Call<'_>, path: &str) -> Done {
         let method = call.ex.head.method.clone();
-        let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
-        let area = parts.first().copied().unwrap_or_default();
+        let raw: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+        let area = raw.first().copied().unwrap_or_default();
+        // Names of images are put together again before they are decoded.
+        let whole = matches!(area, "images" | "distribution");
+        let decoded: Vec<String> =
+            raw.iter().map(|p| if whole { (*p).to_owned() } else { call::decode(p, false) }).collect();
+        let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
         let d = &self.daemon;
         match (method.as_str(), parts.as_slice()) {
+            ("OPTIONS", _) => call.empty(StatusCode::OK).await,
             ("GET" | "HEAD", ["_ping"]) => system::ping(call).await,
             ("GET", ["version"]) => system::version(call).await,
             ("GET", ["info"]) => system::info(d, call).await,
@@ -63,11 +70,20 @@ impl Api {
                 let name = call::decode(&name.join("/"), false);
                 transfer::distribution(d, call, &name).await
             }
-            ("GET", ["plugins", name, "json"]) => Err(Fail::missing(format!("plugin \"{name}\" not found"))),
+            (_, ["plugins", "pull" | "create" | "privileges"]) => Err(Fail::Refused(
+                StatusCode::NOT_IMPLEMENTED,
+                "plugins are not served: use the local volume driver and bridge networks".into(),
+            )),
+            (_, ["plugins", name, ..]) => Err(Fail::missing(format!("plugin \"{name}\" not found"))),
             ("POST", ["build"]) => build::build(d, call).await,
             ("POST", ["build", "prune"]) => {
                 call.ok_json(&serde_json::json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })).await
             }
+            ("POST", ["build", "cancel"]) => match call.query.text("id") {
+                "" => Err(Fail::bad("build ID not provided")),
+                // Only BuildKit's builds have ids; ours end with their client's connection.
+                _ => call.empty(StatusCode::OK).await,
+            },
             ("POST", ["commit"]) => files::commit(d, call).await,
             ("GET", ["events"]) => events::events(d, call).await,
             ("GET", ["system", "df"]) => prune::df(d, call).await,
@@ -83,7 +99,6 @@ impl Api {
             ("DELETE", ["networks", name]) => networks::remove(d, call, name).await,
             ("POST", ["networks", name, "connect"]) => networks::connect(d, call, name).await,
             ("POST", ["networks", name, "disconnect"]) => networks::disconnect(d, call, name).await,
-            ("OPTIONS", _) => call.empty(StatusCode::OK).await,
             _ if system::is_swarm(area) => Err(system::swarm(area, &method, &parts)),
             _ => Err(page_not_found()),
         }
@@ -108,6 +123,14 @@ impl Api {
             ("POST", [id, "unpause"]) => containers::unpause(d, call, id).await,
             ("POST", [id, "rename"]) => containers::rename(d, call, id).await,
             ("POST", [id, "wait"]) => containers::wait(d, call, id).await,
+            ("GET", [_, "attach", "ws"]) => Err(Fail::Refused(
+                StatusCode::NOT_IMPLEMENTED,
+                "websockets are not served: attach with POST /containers/ID/attach".into(),
+            )),
+            (_, [_, "checkpoints", ..]) => Err(Fail::Refused(
+                StatusCode::NOT_IMPLEMENTED,
+                "checkpoints are not served: stop the container, or pause it".into(),
+            )),
             ("POST", [id, "attach"]) => streams::attach(d, call, id).await,
             ("POST", [id, "exec"]) => streams::exec_create(d, call, id).await,
             ("GET", [id, "export"]) => files::export(d, call, id).await,
@@ -225,7 +248,8 @@ fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
         Some(slash) => after.split_at(slash),
         None => (after, ""),
     };
-    match ApiVersion::parse(first) {
+    // `/v1/` is a version too, if an old one.
+    match ApiVersion::parse(first).or_else(|| ApiVersion::parse(&format!("{first}.0"))) {
         Some(version) => (Some(version), rest),
         None => (None, path),
     }
@@ -253,6 +277,7 @@ mod tests {
         assert_eq!(split_version("/info"), (None, "/info"));
         assert_eq!(split_version("/volumes"), (None, "/volumes"));
         assert_eq!(split_version("/v1.x/info"), (None, "/v1.x/info"));
+        assert_eq!(split_version("/v1/info").1, "/info");
         assert!(check_version(Some(ApiVersion::v1(51))).is_err());
         assert!(check_version(Some(ApiVersion::v1(23))).is_err());
         assert!(check_version(Some(ApiVersion::v1(24))).is_ok());

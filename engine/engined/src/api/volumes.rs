@@ -30,6 +30,12 @@ pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
             body.name, body.driver
         )));
     }
+    if body.name.len() == 1 {
+        return Err(Fail::bad(format!(
+            "create {}: volume name is too short, names should be at least two alphanumeric characters",
+            body.name
+        )));
+    }
     let wanted =
         Volume { name: body.name, labels: body.labels, options: body.driver_opts, ..Volume::default() };
     let (volume, new) = d.volumes.create(wanted).map_err(crate::daemon::error::Refusal::from)?;

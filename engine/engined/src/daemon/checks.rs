@@ -11,6 +11,9 @@ use super::publish;
 pub(crate) fn check(config: &RunConfig, host: &HostConfig) -> Result<(), String> {
     check_modes(host)?;
     check_hosts(host)?;
+    if let Some(link) = host.links.iter().flatten().find(|link| link.split(':').count() > 2) {
+        return Err(format!("bad format for links: {link}"));
+    }
     check_ports(config, host)?;
     if host.network_of().is_some() {
         check_shared_network(config, host)?;
@@ -23,6 +26,9 @@ fn check_modes(host: &HostConfig) -> Result<(), String> {
     let joins = |mode: &str| mode.strip_prefix("container:").is_some_and(|name| !name.is_empty());
     if !matches!(ipc, "" | "none" | "private" | "shareable" | "host") && !joins(ipc) {
         return Err(format!("Invalid IPC mode: {ipc}"));
+    }
+    if host.network_mode == "container:" {
+        return Err("Invalid network mode: invalid container format container:<name|id>".into());
     }
     if !matches!(host.cgroupns_mode.as_str(), "" | "host" | "private") {
         return Err(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode));

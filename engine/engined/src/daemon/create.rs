@@ -82,11 +82,12 @@ impl Daemon {
     }
 
     fn reserve_name(&self, asked: &str, id: &str) -> Result<String> {
+        let shown = asked;
         let asked = asked.strip_prefix('/').unwrap_or(asked);
-        if !asked.is_empty() {
+        if !shown.is_empty() {
             if !names::is_valid(asked) {
                 return Err(Refusal::bad(format!(
-                    "Invalid container name ({asked}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+                    "Invalid container name ({shown}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
                 )));
             }
             self.containers.reserve(asked, id)?;
@@ -115,6 +116,11 @@ impl Daemon {
             // Not "not found": for that, clients would pull the image.
             let other = self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
             host.network_mode = format!("container:{}", other.id);
+        }
+        for mode in [&host.pid_mode, &host.ipc_mode] {
+            if let Some(other) = mode.strip_prefix("container:") {
+                self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
+            }
         }
         self.check_links(&host)?;
         let networks = self.planned_networks(id, &config, &host, networking)?;

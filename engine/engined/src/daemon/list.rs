@@ -161,6 +161,21 @@ fn check_words(filters: &Filters) -> Result<()> {
     if let Some(bad) = filters.values("health").find(|v| !HEALTH.contains(v)) {
         return Err(Refusal::bad(format!("Unrecognised filter value for health: {bad}")));
     }
+    if let Some(bad) = filters.values("is-task").find(|v| !matches!(*v, "true" | "false" | "1" | "0")) {
+        return Err(Refusal::bad(format!("Invalid filter 'is-task=[{bad}]'")));
+    }
+    for key in ["publish", "expose"] {
+        for wanted in filters.values(key) {
+            let range = wanted.split('/').next().unwrap_or_default();
+            if let Some(bad) = range.split('-').find(|number| number.parse::<u16>().is_err()) {
+                let all_digits = !bad.is_empty() && bad.bytes().all(|b| b.is_ascii_digit());
+                let why = if all_digits { "value out of range" } else { "invalid syntax" };
+                return Err(Refusal::bad(format!(
+                    "error while looking up for {key} {wanted}: strconv.ParseUint: parsing {bad:?}: {why}"
+                )));
+            }
+        }
+    }
     if let Some(bad) = filters.values("exited").find(|v| v.parse::<i32>().is_err()) {
         return Err(Refusal::bad(format!("strconv.Atoi: parsing {bad:?}: invalid syntax")));
     }

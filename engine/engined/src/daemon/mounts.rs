@@ -43,7 +43,7 @@ pub(crate) fn plan<'a>(
     for (target, data) in host.tmpfs.iter().flatten() {
         let mount = Mounted {
             kind: "tmpfs".into(),
-            target: clean_target(target, target)?,
+            target: clean_target(target)?,
             rw: true,
             data: tmpfs_data(data)?,
             flags: tmpfs_flags(data),
@@ -53,7 +53,9 @@ pub(crate) fn plan<'a>(
         add(&mut planned, Planned { mount, ..Planned::default() })?;
     }
     for target in declared {
-        let target = clean_target(target, target)?;
+        let target = clean_target(target).map_err(|what| {
+            format!("{}: invalid mount config for type \"volume\": {what}", invalid(target))
+        })?;
         if !planned.iter().any(|p| p.mount.target == target) {
             let mount =
                 Mounted { kind: "volume".into(), target, rw: true, anonymous: true, ..Mounted::default() };
@@ -79,8 +81,13 @@ pub(crate) fn parse_bind(spec: &str) -> Result<Mounted, String> {
     if target.is_empty() || (parts.len() > 1 && source.is_empty()) {
         return Err(invalid(spec));
     }
-    let mut mount =
-        Mounted { target: clean_target(target, spec)?, mode: mode.into(), rw: true, ..Mounted::default() };
+    let mut mount = Mounted {
+        target: bind_target(source, target, spec)?,
+        mode: mode.into(),
+        rw: true,
+        ..Mounted::default()
+    };
+    check_mode(mode, source.starts_with('/'))?;
     if source.starts_with('/') {
         mount.kind = "bind".into();
         mount.source = clean(source).into();
@@ -89,39 +96,57 @@ pub(crate) fn parse_bind(spec: &str) -> Result<Mounted, String> {
     } else {
         mount.kind = "volume".into();
         mount.anonymous = source.is_empty();
-        if !source.is_empty() && !names::is_valid(source) {
-            return Err(format!(
-                "create {source}: \"{source}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-            ));
+        if !source.is_empty() {
+            check_volume_name(source)?;
         }
         mount.name = source.into();
         if mode.is_empty() && !source.is_empty() {
             mount.mode = "z".into();
         }
     }
-    apply_mode(&mut mount, mode)?;
+    apply_mode(&mut mount, mode);
     Ok(mount)
 }
 
-fn apply_mode(mount: &mut Mounted, mode: &str) -> Result<(), String> {
-    let is_bind = mount.kind == "bind";
-    for option in mode.split(',').filter(|o| !o.is_empty()) {
-        match option {
-            "ro" => mount.rw = false,
-            "rw" | "z" | "Z" => {}
-            "nocopy" if !is_bind => mount.no_copy = true,
-            "consistent" | "cached" | "delegated" => {}
-            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" if is_bind => {
-                mount.propagation = option.into();
-            }
-            _ => return Err(format!("invalid mode: {mode}")),
-        }
+/// What a volume of the local driver may be called.
+pub(crate) fn check_volume_name(name: &str) -> Result<(), String> {
+    // Of one letter it may be, unless it is asked for by itself.
+    let one_letter = name.len() == 1 && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    if !one_letter && !names::is_valid(name) {
+        return Err(format!(
+            "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        ));
     }
     Ok(())
 }
 
+const PROPAGATIONS: [&str; 6] = ["shared", "rshared", "slave", "rslave", "private", "rprivate"];
+
+fn check_mode(mode: &str, is_bind: bool) -> Result<(), String> {
+    let known = |option: &str| match option {
+        "" | "ro" | "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => true,
+        "nocopy" => !is_bind,
+        other => is_bind && PROPAGATIONS.contains(&other),
+    };
+    if mode.split(',').all(known) { Ok(()) } else { Err(format!("invalid mode: {mode}")) }
+}
+
+fn apply_mode(mount: &mut Mounted, mode: &str) {
+    for option in mode.split(',') {
+        match option {
+            "ro" => mount.rw = false,
+            "nocopy" => mount.no_copy = true,
+            option if PROPAGATIONS.contains(&option) => mount.propagation = option.into(),
+            _ => {}
+        }
+    }
+}
+
 /// `ro` or `rw` after `--volumes-from NAME:`.
 pub(crate) fn split_volumes_from(spec: &str) -> Result<(&str, bool), String> {
+    if spec.is_empty() {
+        return Err("volumes-from specification cannot be an empty string".into());
+    }
     match spec.split_once(':') {
         None => Ok((spec, true)),
         Some((name, mode)) => match mode {
@@ -137,12 +162,18 @@ fn from_mount(mount: &Mount) -> Result<Planned, String> {
     if mount.target.is_empty() {
         return Err(wrong("field Target must not be empty"));
     }
+    for (options, kind, field) in [
+        (mount.bind_options.is_some(), "bind", "BindOptions"),
+        (mount.volume_options.is_some(), "volume", "VolumeOptions"),
+        (mount.tmpfs_options.is_some(), "tmpfs", "TmpfsOptions"),
+    ] {
+        if options && mount.kind != kind && matches!(mount.kind.as_str(), "bind" | "volume" | "tmpfs") {
+            return Err(wrong(&format!("field {field} must not be specified")));
+        }
+    }
     let mut out = Mounted {
         kind: mount.kind.clone(),
-        target: clean_target(&mount.target, &mount.target).map_err(|_| {
-            wrong("invalid mount path: '' mount path must be absolute")
-                .replace("''", &format!("'{}'", mount.target))
-        })?,
+        target: clean_target(&mount.target).map_err(|what| wrong(&what))?,
         rw: !mount.read_only,
         ..Mounted::default()
     };
@@ -207,19 +238,20 @@ fn from_bind_mount(mount: &Mount, out: &mut Mounted) -> Result<(), String> {
     Ok(())
 }
 
-fn clean_target(target: &str, spec: &str) -> Result<String, String> {
+fn bind_target(source: &str, target: &str, spec: &str) -> Result<String, String> {
+    let kind = if source.starts_with('/') { "bind" } else { "volume" };
+    clean_target(target)
+        .map_err(|what| format!("{}: invalid mount config for type \"{kind}\": {what}", invalid(spec)))
+}
+
+fn clean_target(target: &str) -> Result<String, String> {
     if !target.starts_with('/') {
-        return Err(format!(
-            "invalid volume specification: '{spec}': invalid mount config for type \"volume\": invalid mount path: '{target}' mount path must be absolute"
-        ));
+        return Err(format!("invalid mount path: '{target}' mount path must be absolute"));
     }
-    let path = clean(target);
-    if path == "/" {
-        return Err(format!(
-            "invalid volume specification: '{spec}': invalid mount config: destination can't be '/'"
-        ));
+    match clean(target).as_str() {
+        "/" => Err("invalid specification: destination can't be '/'".into()),
+        path => Ok(path.to_owned()),
     }
-    Ok(path)
 }
 
 /// An absolute path without `.`, `..` and doubled slashes.

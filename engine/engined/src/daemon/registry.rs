@@ -26,6 +26,9 @@ impl Containers {
 
     /// Docker's rules: a full id, then a name, then the unambiguous start of an id.
     pub(crate) fn find(&self, text: &str) -> Result<Arc<Container>> {
+        if text.is_empty() {
+            return Err(Refusal::bad("invalid name or ID supplied: \"\""));
+        }
         let inner = self.inner();
         let name = text.strip_prefix('/').unwrap_or(text);
         let by_name = || inner.names.get(name).and_then(|id| inner.by_id.get(id));
@@ -34,8 +37,8 @@ impl Containers {
         }
         let mut starts = inner.by_id.range(text.to_owned()..).take_while(|(id, _)| id.starts_with(text));
         match (starts.next(), starts.next()) {
-            (Some((_, found)), None) if !text.is_empty() => Ok(found.clone()),
-            (Some(_), Some(_)) if !text.is_empty() => {
+            (Some((_, found)), None) => Ok(found.clone()),
+            (Some(_), Some(_)) => {
                 Err(Refusal::missing(format!("multiple IDs found with provided prefix: {text}")))
             }
             _ => Err(Refusal::missing(format!("No such container: {text}"))),
@@ -97,7 +100,7 @@ mod tests {
         assert_eq!(all.find("/web").unwrap().id, "aabb");
         assert_eq!(all.find("aac").unwrap().id, "aacc");
         assert!(all.find("aa").err().unwrap().message.starts_with("multiple IDs"));
-        assert_eq!(all.find("").err().unwrap().message, "No such container: ");
+        assert_eq!(all.find("").err().unwrap().message, "invalid name or ID supplied: \"\"");
         assert!(
             all.reserve("web", "x")
                 .err()

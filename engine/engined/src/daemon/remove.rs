@@ -163,7 +163,10 @@ impl Daemon {
         if old == name {
             return Err(Refusal::bad("Renaming a container with the same name as its current name"));
         }
-        self.containers.reserve(name, &container.id)?;
+        self.containers.reserve(name, &container.id).map_err(|taken| Refusal {
+            message: format!("Error when allocating new name: {}", taken.message),
+            ..taken
+        })?;
         container.record().name = name.to_owned();
         if let Err(error) = container.save(super::durable::Survive::PowerCut) {
             container.record().name.clone_from(&old);

@@ -378,7 +378,11 @@ impl Daemon {
             entries.push((link.address.to_string(), link.names()));
         }
         let name = match record.config.domainname.as_str() {
-            "" => record.config.hostname.clone(),
+            // A name with dots is known by its first word too.
+            "" => match record.config.hostname.split_once('.') {
+                Some((first, _)) => format!("{} {first}", record.config.hostname),
+                None => record.config.hostname.clone(),
+            },
             domain => format!("{0}.{domain} {0}", record.config.hostname),
         };
         let sandbox = container.network.lock().expect("no code panics holding it");

@@ -101,11 +101,8 @@ impl Volumes {
         if wanted.name.is_empty() {
             wanted.name = names::new_id();
             wanted.anonymous = true;
-        } else if !names::is_valid(&wanted.name) {
-            return Err(VolumeError::Invalid(format!(
-                "create {0}: \"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path",
-                wanted.name
-            )));
+        } else {
+            super::mounts::check_volume_name(&wanted.name).map_err(VolumeError::Invalid)?;
         }
         check_options(&wanted)?;
         let mut all = self.all.lock().expect("no code panics holding it");
