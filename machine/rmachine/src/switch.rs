@@ -69,6 +69,11 @@ pub(crate) fn ensure(context: &Context, cluster: &MachineName) -> Result<(), Fai
     Ok(())
 }
 
+/// Whether the switch of a cluster runs. A QEMU that lost it does not connect to its successor.
+pub(crate) fn is_there(context: &Context, cluster: &MachineName) -> bool {
+    listens(&dir(context, cluster))
+}
+
 /// Is the switch, until nobody needs it any more.
 pub(crate) fn run(context: &Context, args: &Switch) -> Result<ExitCode, Failure> {
     // Away from the terminal: its Ctrl-C is not meant for us. A leader of a group cannot do this, but

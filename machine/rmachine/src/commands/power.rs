@@ -37,19 +37,33 @@ pub(crate) struct Power {
 
 pub(crate) fn start(context: &Context, args: &Power) -> Result<ExitCode, Failure> {
     let limit = Duration::from_secs(args.timeout);
-    each(&names_or_default(context, &args.names)?, |name| {
+    let names = names_or_default(context, &args.names)?;
+    // Before the first of them brings a new switch.
+    let cut_off: Vec<&MachineName> = names.iter().filter(|name| is_cut_off(context, name)).collect();
+    each(&names, |name| {
         let (mut machine, _lock) = locked(context, name)?;
-        if machine.state(STATE_LIMIT)? == State::Running {
-            return Err(already(name, "running"));
-        }
         let printer = Printer::new(name);
         let url = machine.driver.engine_url();
+        if machine.state(STATE_LIMIT)? == State::Running {
+            if !cut_off.contains(&name) {
+                return Err(already(name, "running"));
+            }
+            printer.step("stopping: the switch of its cluster is gone, and it must be plugged in anew");
+            machine.drive(context, &printer, limit, |driver, session| driver.stop(session))?;
+        }
         printer.step("starting");
         bring_up(context, &mut machine, &printer, limit)?;
         printer.step("started");
         note_new_url(&machine, url.as_deref());
         Ok(())
     })
+}
+
+/// Whether a machine is to be on a cluster's switch that is not there.
+fn is_cut_off(context: &Context, name: &MachineName) -> bool {
+    let Ok(Machine { record, .. }) = Machine::load(context, name) else { return false };
+    let on_switch = record.driver["Network"] == "cluster";
+    on_switch && record.host_options.cluster.is_some_and(|cluster| !switch::is_there(context, &cluster))
 }
 
 pub(crate) fn restart(context: &Context, args: &Power) -> Result<ExitCode, Failure> {

@@ -15,6 +15,7 @@ use crate::cluster::kv::{Kv, KvMember};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine::{Machine, name_or_default};
+use crate::switch;
 use crate::table::align;
 
 /// Flags of `status`.
@@ -96,6 +97,10 @@ fn look(context: &Context, name: &MachineName) -> Result<Value, Failure> {
             "Units": units.iter().filter(|unit| unit["machineID"] == *id).count(),
             "CertificateDays": own.as_ref().and_then(|machine| days_left(context, &kept.name, machine)),
         }));
+    }
+    let runs = |machine: &Value| machine["State"] == "Running";
+    if machines.iter().any(runs) && !switch::is_there(context, name) {
+        problems.push("the switch is gone: `rmachine start` plugs its machines in anew".to_owned());
     }
     for stranger in members.iter().filter(|member| {
         !kept.members.values().any(|it| member.peer_urls.contains(&format!("https://{}:2380", it.address)))
