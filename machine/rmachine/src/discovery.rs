@@ -38,6 +38,15 @@ pub(crate) fn entries(source: &Source) -> Result<Vec<String>, Failure> {
     runtime()?.block_on(source.entries()).map_err(|error| Failure::new(chain(&error)))
 }
 
+/// Refuses a URL at which nobody can be listed, before any machine is made for it.
+pub(crate) fn check(context: &Context, url: &str) -> Result<(), Failure> {
+    let source = source(context, url)?;
+    if matches!(source, Source::Token { .. } | Source::Etcd { .. }) {
+        entries(&source).map_err(|failure| failure.within(&format!("nobody can be listed at {url}")))?;
+    }
+    Ok(())
+}
+
 /// Lists an engine at the elder's discovery URL, until it is taken off.
 pub(crate) fn register(context: &Context, url: &str, entry: &str) -> Result<(), Failure> {
     let source = source(context, url)?;

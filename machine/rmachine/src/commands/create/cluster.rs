@@ -50,6 +50,9 @@ pub(crate) fn plan(context: &Context, args: &Create, names: &[MachineName]) -> R
     if args.driver != machine_driver_qemu::NAME || args.qemu.network(Some(&name))? != Network::Cluster {
         return Ok(None);
     }
+    if let Some(url) = args.swarm_discovery() {
+        discovery::check(context, url)?;
+    }
     let _lock = cluster::lock(context, &name)?;
     let mut cluster = cluster::find(context, &name)?.unwrap_or_else(|| cluster::new(&name));
     forget_the_unborn(context, &mut cluster, names);
