@@ -136,7 +136,8 @@ impl BuildOptions {
             "cpusetmems" => self.cpuset_mems = value.to_owned(),
             "cgroupparent" => self.cgroup_parent = value.to_owned(),
             "shmsize" => self.shm_size = number(name, value)?,
-            "ulimits" if !value.is_empty() => self.ulimits = serde_json::from_str(value).ok(),
+            // Docker's client of 20.10 says null when it has none.
+            "ulimits" if !matches!(value, "" | "null") => self.ulimits = serde_json::from_str(value).ok(),
             "securityopt" if !value.is_empty() => {
                 self.security_opt = serde_json::from_str(value).unwrap_or_default()
             }
@@ -181,10 +182,12 @@ mod tests {
             ("buildargs", r#"{"A":"1","B":null}"#),
             ("rm", "1"),
             ("nocache", "true"),
+            ("ulimits", "null"),
         ];
         let options = BuildOptions::from_query(query).expect("fine");
         assert_eq!(options.tags, ["a:1", "b"]);
         assert_eq!(options.build_args.get("B"), Some(&None));
+        assert_eq!(options.ulimits, None);
         assert!(options.remove && options.no_cache && !options.pull);
         assert!(BuildOptions::from_query([("squash", "1")]).is_err());
         assert!(BuildOptions::from_query([("version", "2")]).is_err());

@@ -39,7 +39,6 @@ const EFFECTS: &[(&str, &str)] = &[
         "NoNewPrivs:\t0",
     ),
     ("docker run --rm busybox grep Seccomp: /proc/self/status", "Seccomp:\t0"),
-    ("docker run --rm --security-opt seccomp=builtin busybox grep Seccomp: /proc/self/status", "Seccomp:\t2"),
     ("docker run -d --name main -p 8085:80 busybox sleep 999 && docker port main", "127.0.0.1:8085"),
     // What the container may not gain, a program that joins it may not either.
     ("docker exec main grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1"),
