@@ -10,7 +10,7 @@ pub(super) fn fault(url: &str, minor: u32) -> Option<String> {
     };
     match scheme.as_str() {
         "http" | "https" | "tftp" => None,
-        "s3" => None,
+        "s3" => s3_fault(url),
         "gs" if minor >= 2 => None,
         "arn" if minor >= 4 => arn_fault(url),
         "data" => data_url::decode(url).err().map(|error| {
@@ -72,6 +72,14 @@ fn escapes_are_whole(text: &str) -> bool {
         let mut digit = || digits.next().is_some_and(|byte| byte.is_ascii_hexdigit());
         digit() && digit()
     })
+}
+
+/// A version that is asked for has to be named.
+fn s3_fault(url: &str) -> Option<String> {
+    let query = url.split('#').next()?.split_once('?')?.1;
+    let mut versions = query.split('&').filter_map(|pair| pair.strip_prefix("versionId"));
+    let first = versions.next()?;
+    matches!(first, "" | "=").then(|| format!("`{}` names no version behind versionId", shortened(url)))
 }
 
 fn arn_fault(url: &str) -> Option<String> {
