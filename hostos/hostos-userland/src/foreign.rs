@@ -80,7 +80,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     gnu!("realpath", "realpath", uu_realpath::uumain),
     gnu!("rm", "rm", uu_rm::uumain),
     gnu!("rmdir", "rmdir", uu_rmdir::uumain),
-    gnu!("sed", "sed", sed::sed::uumain),
+    Program { name: "sed", run: sed },
     gnu!("seq", "seq", uu_seq::uumain),
     gnu!("sha1sum", "sha1sum", uu_sha1sum::uumain),
     gnu!("sha256sum", "sha256sum", uu_sha256sum::uumain),
@@ -124,6 +124,11 @@ fn finish(code: i32) -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn sed(args: Vec<OsString>) -> ExitCode {
+    prepare("sed");
+    finish(::sed::sed::uumain(crate::sed::with_closed_blocks(args).into_iter()))
 }
 
 fn find(args: Vec<OsString>) -> ExitCode {

@@ -14,6 +14,7 @@ mod mounts;
 mod nologin;
 mod notices;
 mod processes;
+mod sed;
 mod sudo;
 mod system;
 mod which;

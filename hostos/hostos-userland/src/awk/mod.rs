@@ -1,17 +1,20 @@
 //! `awk`: the command line around the interpreter, which is a crate of others.
 //!
-//! It knows less than it should: `/a/ && /b/` as a pattern is a syntax error (write `$0 ~ /a/ && $0 ~ /b/`),
-//! a bare `getline` in BEGIN reads nothing, and `exit` in BEGIN skips END.
+//! What its parser and interpreter do not do by themselves is made good in [`program`]. One thing is left:
+//! a bare `getline` in BEGIN reads nothing.
 //!
 //! Assignments among the operands are made before the first record is read; one that stands behind a
 //! file, to hold from there on, is refused.
+
+mod program;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
 use std::process::ExitCode;
 
-use awk_rs::{Interpreter, Lexer, Parser};
+use awk_rs::Interpreter;
+use program::Whole;
 
 const MISUSED: u8 = 2;
 const USAGE: &str = "Usage: awk [-F SEPARATOR] [-v NAME=VALUE] {PROGRAM | -f FILE} [NAME=VALUE] [FILE]...";
@@ -138,39 +141,22 @@ fn unescape(text: &str) -> String {
 }
 
 fn execute(call: &Call) -> Result<i32, String> {
-    let tokens = Lexer::new(&call.program).tokenize().map_err(|error| error.to_string())?;
-    let program = Parser::new(tokens).parse().map_err(|error| error.to_string())?;
-    let mut interpreter = Interpreter::new(&program);
+    let program = Whole::read(&call.program)?;
+    let mut interpreter = Interpreter::new(&program.rules);
     if let Some(separator) = &call.separator {
         interpreter.set_fs(separator);
     }
     interpreter.set_args(["awk".to_owned()].into_iter().chain(call.files.iter().cloned()).collect());
-    for (name, value) in &call.assignments {
-        interpreter.set_variable(name, value);
-    }
-    let mut inputs: Vec<Box<dyn BufRead>> = Vec::new();
-    let mut missing = None;
-    for name in &call.files {
-        if name == "-" {
-            inputs.push(Box::new(BufReader::new(io::stdin())));
-            continue;
-        }
-        match File::open(name) {
-            Ok(file) => inputs.push(Box::new(BufReader::new(file))),
-            Err(error) => missing = Some(format!("cannot open {name}: {error}")),
-        }
-    }
-    if let Some(missing) = missing {
-        return Err(missing);
-    }
-    if call.files.is_empty() {
-        inputs.push(Box::new(BufReader::new(io::stdin())));
-        interpreter.set_filenames(vec![String::new()]);
-    } else {
-        interpreter.set_filenames(call.files.clone());
-    }
     let mut out = BufWriter::new(io::stdout().lock());
-    let code = interpreter.run(inputs, &mut out);
+    for (name, value) in &call.assignments {
+        match program::assignment(name, value) {
+            Some(block) => drop(interpreter.execute_block(&block, &mut out).map_err(|e| e.to_string())?),
+            None => interpreter.set_variable(name, value),
+        }
+    }
+    let inputs = if program.reads { inputs(call, &mut interpreter)? } else { Vec::new() };
+    let code =
+        interpreter.run(inputs, &mut out).and_then(|code| program.end(&mut interpreter, code, &mut out));
     let flushed = out.flush();
     match code {
         Ok(code) => Ok(code),
@@ -178,6 +164,23 @@ fn execute(call: &Call) -> Result<i32, String> {
         Err(_) if flushed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => Ok(0),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The files, or standard input without any.
+fn inputs(call: &Call, interpreter: &mut Interpreter<'_>) -> Result<Vec<Box<dyn BufRead>>, String> {
+    if call.files.is_empty() {
+        interpreter.set_filenames(vec![String::new()]);
+        return Ok(vec![Box::new(BufReader::new(io::stdin()))]);
+    }
+    interpreter.set_filenames(call.files.clone());
+    let open = |name: &String| -> Result<Box<dyn BufRead>, String> {
+        if name == "-" {
+            return Ok(Box::new(BufReader::new(io::stdin())));
+        }
+        let file = File::open(name).map_err(|error| format!("cannot open {name}: {error}"))?;
+        Ok(Box::new(BufReader::new(file)))
+    };
+    call.files.iter().map(open).collect()
 }
 
 #[cfg(test)]
