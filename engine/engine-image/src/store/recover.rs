@@ -28,6 +28,10 @@ pub(super) fn empty_temporary(root: &Path) -> Result<()> {
     for stale in (0..number).map(|number| root.join(format!("tmp.old.{number}"))) {
         super::layers::remove_in_background(stale);
     }
+    if fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none()) {
+        // Another folder in its place would take room, of which a full disk has none.
+        return Ok(());
+    }
     collect::empty_in_background(&folder, &aside).map_err(ImageError::file("empty", &folder))?;
     fs::DirBuilder::new().mode(0o700).create(&folder).map_err(ImageError::file("create", &folder))
 }

@@ -143,8 +143,7 @@ impl Networks {
                     ipam: Ipam { driver: "default".into(), options: None, config: Vec::new() },
                     ..NetRecord::default()
                 };
-                self.save(&record)?;
-                self.all().insert(record.id.clone(), record);
+                self.keep_predefined(record);
             }
         }
         let old = self.find("bridge").ok();
@@ -154,10 +153,20 @@ impl Networks {
             }
             return Ok(());
         }
-        let record = self.default_bridge(config, old)?;
-        self.save(&record)?;
-        self.all().insert(record.id.clone(), record);
+        let record = self.default_bridge(config, old.clone())?;
+        if old.as_ref() != Some(&record) {
+            self.keep_predefined(record);
+        }
         Ok(())
+    }
+
+    /// What the engine makes by itself it can make again: a full disk is no reason not to start, as it
+    /// takes an engine to remove the images that fill it.
+    fn keep_predefined(&self, record: NetRecord) {
+        if let Err(error) = self.save(&record) {
+            tracing::warn!(network = record.name, %error, "the network's record is not kept");
+        }
+        self.all().insert(record.id.clone(), record);
     }
 
     /// The network of containers that name none: its settings come from the daemon's.
