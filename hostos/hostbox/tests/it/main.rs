@@ -1,0 +1,3 @@
+//! The image's programs as one executable, judged by the elders of this workstation.
+
+mod shell;
