@@ -80,7 +80,10 @@ async fn prepare(reporter: &Reporter) -> Result<(Network, bool), Failure> {
     let state = state::mount_state().map_err(|error| failure(Stage::State, &error, STATE_HINT))?;
     match &state {
         State::Memory => reporter.stage(Stage::State, "no state disk: everything is kept in memory"),
-        State::Disk(disk) => reporter.stage(Stage::State, describe(disk)),
+        State::Disk(disk) => {
+            reporter.stage(Stage::State, describe(disk));
+            space::make_room(reporter);
+        }
     }
     clock::not_before_the_floor();
     if let Some(last) = failure::last() {

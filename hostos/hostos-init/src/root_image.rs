@@ -2,13 +2,16 @@
 //! copy there instead.
 //!
 //! Each boot still starts from the release that it was given, so the copy is nothing that a boot
-//! depends on: it is compared, and written anew when it differs.
+//! depends on: it is compared, and written anew when it differs. It is also the first thing to go when
+//! the disk is full, see [`crate::space`].
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use hostos_stage1::loopdev;
+
+use crate::space;
 
 const COPY: &str = "/var/lib/hostos/root.squashfs";
 
@@ -21,9 +24,21 @@ pub(crate) fn move_to_disk() -> io::Result<()> {
     let Some(device) = root_device(&mounts) else { return Ok(()) };
     let copy = Path::new(COPY);
     if !same(&device, copy) {
+        // Nothing reads the old one, and there may be no room for two.
+        remove_copy();
+        let size = File::open(&device)?.seek(SeekFrom::End(0))?;
+        if !space::is_room_for(size) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the state disk has no room for a copy"));
+        }
         copy_to(&device, copy)?;
     }
     loopdev::change_backing(&device, &File::open(copy)?)
+}
+
+/// Gives the room of the copy back. Only before [`move_to_disk`], which puts it into use.
+pub(crate) fn remove_copy() {
+    // Mostly there is none.
+    let _ = fs::remove_file(COPY);
 }
 
 /// The loop device below `/`.
