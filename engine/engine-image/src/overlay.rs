@@ -28,13 +28,23 @@ pub fn mount_detached(lowers: &[PathBuf], upper: Option<Upper<'_>>, scratch: &Pa
         ([only], None) => return open_folder(only),
         _ => {}
     }
+    // Before 6.5 there is no `lowerdir+`, and each attempt would leave a line in the kernel's log.
+    if !takes_lowers_one_by_one(&rustix::system::uname().release().to_string_lossy()) {
+        return mount_aside(lowers, upper.as_ref(), scratch);
+    }
     match mount_by_descriptor(lowers, upper.as_ref()) {
-        // Before 6.5 there is no `lowerdir+`, before 5.2 no such call at all.
+        // A kernel whose number says more than it can.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             mount_aside(lowers, upper.as_ref(), scratch)
         }
         other => Ok(other?),
     }
+}
+
+/// Whether a kernel of this release should; one that does not tell is tried.
+fn takes_lowers_one_by_one(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_none_or(|version| version >= (6, 5))
 }
 
 /// Opens a folder for use as a root of further look-ups.
@@ -95,4 +105,22 @@ fn mount_aside(lowers: &[PathBuf], upper: Option<&Upper<'_>>, scratch: &Path) ->
     let opened = open_folder(scratch);
     unmount(scratch, UnmountFlags::DETACH)?;
     opened
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_tells_what_its_kernel_can() {
+        for (release, can) in [
+            ("6.1.0-56-cloud-amd64", false),
+            ("6.5.0", true),
+            ("6.12-rc1", true),
+            ("5.15.0", false),
+            ("?", true),
+        ] {
+            assert_eq!(takes_lowers_one_by_one(release), can, "{release}");
+        }
+    }
 }

@@ -12,12 +12,22 @@ use crate::sys;
 
 /// Mounts `lower` (topmost first) under `upper`. `volatile` skips every sync.
 pub fn mount(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> io::Result<OwnedFd> {
+    // Each attempt that a kernel does not understand leaves a line in its log.
+    if !takes_layers_one_by_one(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()) {
+        return mount_by_numbers(lower, upper, work, volatile);
+    }
     match mount_one_by_one(lower, upper, work, volatile) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
             mount_by_numbers(lower, upper, work, volatile)
         }
         done => done,
     }
+}
+
+/// Whether a kernel of this release should; one that does not tell is tried.
+fn takes_layers_one_by_one(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_none_or(|version| version >= (6, 5))
 }
 
 fn mount_one_by_one(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> io::Result<OwnedFd> {
