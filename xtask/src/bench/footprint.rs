@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hostos_api::manifest::MANIFEST_FILE;
 use images::Release;
 
@@ -87,8 +87,9 @@ fn measure(guest: &Guest, name: &str) -> Result<(f64, Vec<(String, f64)>)> {
 /// Each process' share (Pss), largest first.
 fn processes(guest: &Guest) -> Result<Vec<(String, f64)>> {
     let listed = guest.ssh(
+        // A thread of the kernel has no memory of its own, and a process may end meanwhile.
         "for dir in /proc/[0-9]*; do \
-           [ -s $dir/cmdline ] && echo \"$(cat $dir/comm) $(grep ^Pss: $dir/smaps_rollup)\"; \
+           share=$(grep ^Pss: $dir/smaps_rollup 2>/dev/null) && echo \"$(cat $dir/comm) $share\"; \
          done; true",
     )?;
     let mut shares: Vec<(String, f64)> = listed
@@ -99,6 +100,7 @@ fn processes(guest: &Guest) -> Result<Vec<(String, f64)>> {
             Some((name.to_owned(), kib / 1024.0))
         })
         .collect();
+    ensure!(!shares.is_empty(), "the machine lists no processes: {listed}");
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(shares)
 }
