@@ -240,8 +240,17 @@ pub struct Part<'a> {
     pub cert: &'a str,
     /// Its key, PEM.
     pub key: &'a str,
-    /// The authority's key, PEM, for machines that let others in.
-    pub authority_key: Option<&'a str>,
+    /// What only machines have that let others in.
+    pub authority: Option<Authority<'a>>,
+}
+
+/// A cluster's authority as its managers have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Authority<'a> {
+    /// Its key, PEM.
+    pub key: &'a str,
+    /// Its list of revoked certificates, PEM; fleetd writes the next ones.
+    pub revoked: &'a str,
 }
 
 /// The part of a machine's Ignition config that makes it a member.
@@ -268,8 +277,9 @@ pub fn config(part: &Part<'_>) -> Value {
         files.push(file("/etc/kv.env", 0o644, &kv_environment(part, bootstrap)));
         units.push(json!({ "name": "kv.service", "enabled": true }));
     }
-    if let Some(key) = part.authority_key {
-        files.push(file("/var/lib/fleet/tls/ca-key.pem", 0o600, key));
+    if let Some(authority) = part.authority {
+        files.push(file("/var/lib/fleet/tls/ca-key.pem", 0o600, authority.key));
+        files.push(file("/var/lib/fleet/tls/crl.pem", 0o644, authority.revoked));
         let setting = "FLEET_AUTHORITY_KEY_FILE=/var/lib/fleet/tls/ca-key.pem\n";
         files.push(file("/etc/fleet.env", 0o644, setting));
     }
@@ -319,6 +329,10 @@ fn kv_environment(part: &Part<'_>, bootstrap: &Bootstrap) -> String {
         line(&format!("{side}KEY_FILE"), &"/var/lib/fleet/tls/key.pem");
         line(&format!("{side}TRUSTED_CA_FILE"), &"/var/lib/fleet/tls/ca.pem");
         line(&format!("{side}CLIENT_CERT_AUTH"), &"true");
+    }
+    if part.authority.is_some() {
+        line("CLIENT_CRL_FILE", &"/var/lib/fleet/tls/crl.pem");
+        line("PEER_CRL_FILE", &"/var/lib/fleet/tls/crl.pem");
     }
     text
 }
@@ -404,12 +418,13 @@ mod tests {
             ca: "CA",
             cert: "CERT",
             key: "KEY",
-            authority_key: Some("CA KEY"),
+            authority: Some(Authority { key: "CA KEY", revoked: "LIST" }),
         };
         let env = kv_environment(&part, &bootstrap);
         assert!(env.contains("ETCD_INITIAL_CLUSTER=b=https://10.66.5.11:2380,a=https://10.66.5.10:2380\n"));
         assert!(env.contains("ETCD_INITIAL_CLUSTER_STATE=existing\n"), "{env}");
         assert!(!env.contains("http://"), "{env}");
+        assert!(env.contains("ETCD_CLIENT_CRL_FILE=/var/lib/fleet/tls/crl.pem\n"), "{env}");
         assert!(fleet_conf(&part).contains("metadata = zone=a\n"));
         let config = config(&part);
         for file in config["storage"]["files"].as_array().expect("files") {

@@ -102,24 +102,6 @@ fn add_names(params: &mut CertificateParams, names: &[String]) -> Result<(), Pki
     Ok(())
 }
 
-/// A certificate for a member of a cluster: its id is the common name, its role the organizational
-/// unit, and it is good for both sides of a connection.
-pub fn member(
-    authority: &Pair,
-    organization: &str,
-    id: &str,
-    role: &str,
-    names: &[String],
-    now: OffsetDateTime,
-) -> Result<Pair, PkiError> {
-    let mut params = params(id, organization, now, CERTIFICATE_LIFE);
-    params.distinguished_name.push(DnType::OrganizationalUnitName, role);
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    add_names(&mut params, names)?;
-    sign(authority, params)
-}
-
 fn params(common: &str, organization: &str, now: OffsetDateTime, life: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();

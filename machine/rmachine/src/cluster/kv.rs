@@ -13,6 +13,7 @@ use machine_types::MachineName;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::cluster::{endpoint, machines};
 use crate::context::Context;
@@ -145,12 +146,37 @@ impl Kv {
 
     /// A GET of fleet's API, from the first fleetd that answers.
     pub(crate) fn fleet(&self, path: &str) -> Result<Value, Failure> {
-        self.ask_fleet(&Method::GET, path)
+        self.ask_fleet(&Method::GET, path).map_err(|failure| failure.code(1))
+    }
+
+    /// Lets the units of a machine move to others.
+    pub(crate) fn drain_machine(&self, id: Uuid) -> Result<(), Failure> {
+        self.change_fleet(&Method::PUT, &format!("/fleet/v1/drain/{}", id.simple()))
+    }
+
+    /// Takes a machine out of the fleet: its certificates are good no more.
+    pub(crate) fn remove_machine(&self, id: Uuid) -> Result<(), Failure> {
+        let path = format!("/fleet/v1/machines/{}?force=true", id.simple());
+        self.change_fleet(&Method::DELETE, &path)
+    }
+
+    /// Lets a machine into the fleet that was taken out of it once.
+    pub(crate) fn forgive_machine(&self, id: Uuid) -> Result<(), Failure> {
+        self.change_fleet(&Method::PUT, &format!("/fleet/v1/machines/{}", id.simple()))
+    }
+
+    /// What the fleet does not know of needs no change.
+    fn change_fleet(&self, method: &Method, path: &str) -> Result<(), Failure> {
+        match self.ask_fleet(method, path) {
+            Err(failure) if failure.code == UNKNOWN => Ok(()),
+            Err(failure) => Err(failure.code(1)),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// A POST of an empty object to fleet's API.
     pub(crate) fn tell_fleet(&self, path: &str) -> Result<Value, Failure> {
-        self.ask_fleet(&Method::POST, path)
+        self.ask_fleet(&Method::POST, path).map_err(|failure| failure.code(1))
     }
 
     fn ask_fleet(&self, method: &Method, path: &str) -> Result<Value, Failure> {
@@ -163,6 +189,11 @@ impl Kv {
                 Ok((200, _, text)) => {
                     return serde_json::from_str(&text)
                         .map_err(|error| Failure::because(format!("{url} gave no JSON"), &error));
+                }
+                Ok((204, ..)) => return Ok(Value::Null),
+                // 405: a fleetd of an older image.
+                Ok((404 | 405, ..)) => {
+                    return Err(Failure::new(format!("the fleet does not know {path}")).code(UNKNOWN));
                 }
                 Ok((status, _, text)) => {
                     last = Failure::new(format!("{url} answered {status}: {}", text.trim()));
@@ -207,6 +238,8 @@ impl Kv {
 
 /// Inside this file only: a member said no.
 const REFUSED: u8 = 255;
+/// Inside this file only: there is no such thing.
+const UNKNOWN: u8 = 254;
 
 /// Asks again until it works or `limit` is over; says how it failed last.
 pub(crate) fn eventually<T>(

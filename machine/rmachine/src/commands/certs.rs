@@ -11,6 +11,7 @@ use machine_ssh::{CopyError, Session};
 use machine_types::State;
 use time::OffsetDateTime;
 
+use crate::cluster::keys::renewed_member;
 use crate::commands::create::{ignition, own_keys};
 use crate::commands::each;
 use crate::commands::power::{answers, locked};
@@ -109,12 +110,15 @@ pub(crate) fn renew(context: &Context, machine: &mut Machine, renew: bool) -> Re
         &machine.record.host_options.engine_options,
         ignition::engine_port(machine),
     );
-    let files = [
+    let mut files = vec![
         ("/etc/docker/ca.pem", keys.ca.clone(), 0o644),
         ("/etc/docker/server-key.pem", keys.server.key.clone(), 0o600),
         ("/etc/docker/server.pem", keys.server.cert.clone(), 0o644),
         ("/etc/docker/daemon.json", format!("{settings:#}\n"), 0o644),
     ];
+    if renew {
+        files.extend(renewed_member(context, machine)?);
+    }
     let mut target = target(machine)?;
     target.user = "root".into();
     let runtime = runtime()?;

@@ -3,14 +3,18 @@
 mod join;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use machine_types::MachineName;
 
-use crate::cluster::{self, kv::Kv};
+use crate::cluster::{self, kv::Kv, kv::eventually};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::table::align;
+
+/// For units to move away from a machine that leaves.
+const MOVE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Words of `cluster`.
 #[derive(Debug, Args)]
@@ -197,15 +201,48 @@ fn leave_all(context: &Context, machines: &[MachineName]) -> Result<ExitCode, Fa
         let Some(cluster) = machine.record.host_options.cluster.clone() else {
             return Err(Failure::new(format!("machine `{name}` is in no cluster")));
         };
+        if let Err(failure) = drain(context, &cluster, name) {
+            eprintln!("warning: the units of `{name}` stop without moving first: {}", failure.message);
+        }
         leave(context, &cluster, name)?;
-        machine.record.host_options.cluster = None;
+        alone(&mut machine.record);
         context.store.save(&machine.record)?;
-        let stop = "systemctl disable --now fleet.service kv.service";
+        let stop = "systemctl disable --now fleet.service kv.service && rm -rf /var/lib/fleet/tls";
         if let Err(failure) = crate::commands::ssh::run_as_root(&machine, stop) {
             eprintln!("warning: the daemons of `{name}` still run: {}", failure.message);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a machine's units have moved to others, if there are any.
+fn drain(context: &Context, cluster: &MachineName, name: &MachineName) -> Result<(), Failure> {
+    let kept = cluster::load(context, cluster)?;
+    let id = kept.members.get(name).and_then(|member| member.machine);
+    let (Some(id), true) = (id, kept.others(name).next().is_some()) else { return Ok(()) };
+    let kv = Kv::of(context, cluster)?;
+    kv.drain_machine(id)?;
+    eventually(context, MOVE_LIMIT, || {
+        let units = kv.fleet("/fleet/v1/units")?;
+        let here = id.simple().to_string();
+        let left = units["units"].as_array().into_iter().flatten().filter(|unit| unit["machineID"] == *here);
+        let names: Vec<&str> = left.filter_map(|unit| unit["name"].as_str()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("{} cannot move within {} s", names.join(", "), MOVE_LIMIT.as_secs())))
+    })
+}
+
+/// From its next start on, a machine needs no switch.
+fn alone(record: &mut machine_types::Record) {
+    record.host_options.cluster = None;
+    record.driver["Network"] = serde_json::json!("user");
+    record.driver["NetworkSwitch"] = serde_json::json!("");
+    let ports = [machine_driver_qemu::KV_PORT, machine_driver_qemu::FLEET_PORT];
+    if let Some(forwards) = record.driver["Forwards"].as_array_mut() {
+        forwards.retain(|forward| !ports.iter().any(|port| forward["GuestPort"] == *port));
+    }
 }
 
 /// Removes a machine from its cluster's kv and from what is kept of it.
@@ -219,6 +256,10 @@ pub(crate) fn leave(context: &Context, cluster: &MachineName, name: &MachineName
         let gone = kv.members()?.into_iter().find(|found| found.peer_urls.contains(&url));
         if let Some(gone) = gone {
             kv.remove(gone.id)?;
+        }
+        // Last, for from then on the others do not talk to it.
+        if let Some(id) = member.machine {
+            kv.remove_machine(id)?;
         }
     }
     kept.members.remove(name);

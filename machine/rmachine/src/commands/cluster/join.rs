@@ -6,6 +6,7 @@ use machine_ssh::{CopyError, Session};
 use machine_types::{MachineName, State};
 use serde_json::{Value, json};
 
+use crate::cluster::kv::Kv;
 use crate::cluster::{self, MEMBER_CONFIG};
 use crate::commands::create::cluster::{Plan, arrive, bring};
 use crate::commands::power::{bring_up, locked};
@@ -31,6 +32,10 @@ pub(super) fn join(context: &Context, cluster: &MachineName, name: &MachineName)
     let entry = {
         let _lock = cluster::lock(context, cluster)?;
         let mut kept = cluster::load(context, cluster)?;
+        // Joining begins with an empty kv: one that serves must not lose its own.
+        if kept.members.get(name).is_some_and(|member| member.complete) {
+            return Err(Failure::new(format!("machine `{name}` is a member of cluster `{cluster}` already")));
+        }
         let entry = kept
             .admit(name, &[])
             .map_err(|error| Failure::because(format!("`{name}` does not join"), &error))?;
@@ -42,6 +47,10 @@ pub(super) fn join(context: &Context, cluster: &MachineName, name: &MachineName)
     let mut machine = connect(context, machine, cluster)?;
     let plan = Plan::of_one(cluster, name, entry);
     bring(context, &plan, &machine, &printer)?;
+    if entry != Entry::Found {
+        // It may have been in this cluster before.
+        Kv::of(context, cluster)?.forgive_machine(machine.record.id)?;
+    }
     if machine.state(READY_LIMIT)? != State::Stopped {
         printer.step("restarting, for its second network card");
         machine.drive(context, &printer, READY_LIMIT, |driver, session| driver.stop(session))?;

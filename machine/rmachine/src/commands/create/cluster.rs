@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use fleet_join::MemberRole;
 use kv_discovery::Source;
-use machine_core::cluster::{Bootstrap, Cluster, Entry, Part, config};
+use machine_core::cluster::{Authority, Bootstrap, Cluster, Entry, Part, config};
 use machine_core::driver::Observer;
 use machine_driver_qemu::Network;
 use machine_types::MachineName;
@@ -13,7 +14,6 @@ use machine_types::MachineName;
 use super::flags::Create;
 use crate::cluster::kv::{Kv, eventually};
 use crate::cluster::{self, MEMBER_CONFIG, keys};
-use crate::commands::certs::certificate_names;
 use crate::context::Context;
 use crate::discovery;
 use crate::failure::Failure;
@@ -105,18 +105,22 @@ pub(crate) fn bring(
 ) -> Result<(), Failure> {
     let name = &machine.record.name;
     let entry = plan.entries[name];
-    let address = {
+    let (address, former) = {
         let _lock = cluster::lock(context, &plan.name)?;
         let mut cluster = cluster::load(context, &plan.name)?;
         let member = cluster.members.get_mut(name).ok_or_else(|| vanished(name, &plan.name))?;
-        member.machine = Some(machine.record.id);
+        let former = member.machine.replace(machine.record.id).filter(|id| *id != machine.record.id);
         let address = member.address;
         cluster::save(context, &cluster)?;
-        address
+        (address, former)
     };
     if entry != Entry::Found {
         printer.step(&format!("joining cluster {}", plan.name));
         make_known(context, &plan.name, name, address)?;
+        // What was on the disk of its old self opens nothing any more.
+        if let Some(former) = former {
+            Kv::of(context, &plan.name)?.remove_machine(former)?;
+        }
     }
     let _lock = cluster::lock(context, &plan.name)?;
     let cluster = cluster::load(context, &plan.name)?;
@@ -128,15 +132,9 @@ pub(crate) fn bring(
         _ => Bootstrap::Existing(others),
     };
     let (ca, _) = keys::cluster_keys(context, &plan.name)?;
-    let mut names = certificate_names(machine);
-    names.push(address.to_string());
-    let pair = keys::member_pair(
-        &machine.place.dir,
-        &ca,
-        &plan.name,
-        (machine.record.id, keys::MemberRole::Manager),
-        &names,
-    )?;
+    let names = keys::member_names(machine, address);
+    let holder = (machine.record.id, MemberRole::Manager);
+    let pair = keys::member_pair(&machine.place.dir, &ca, holder, &names)?;
     let addresses: Vec<Ipv4Addr> = cluster
         .members
         .iter()
@@ -154,7 +152,7 @@ pub(crate) fn bring(
         ca: &ca.cert,
         cert: &pair.cert,
         key: &pair.key,
-        authority_key: Some(&ca.key),
+        authority: Some(Authority { key: &ca.key, revoked: &keys::no_revocations(&ca)? }),
     });
     let path = machine.place.dir.join(MEMBER_CONFIG);
     Ok(machine_store::write_unsynced(&path, part.to_string().as_bytes(), 0o600)?)

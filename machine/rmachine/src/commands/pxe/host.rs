@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use fleet_join::MemberRole;
 use machine_core::cluster::{Part, config};
 use machine_core::driver::Place;
 use machine_core::ignition::{self, Identity};
@@ -63,8 +64,7 @@ impl ClusterHost {
             let _lock = cluster::lock(&self.context, &self.cluster)?;
             keys::cluster_keys(&self.context, &self.cluster)?
         };
-        let member =
-            keys::member_pair(&place.dir, &ca, &self.cluster, (place.id, keys::MemberRole::Worker), &names)?;
+        let member = keys::member_pair(&place.dir, &ca, (place.id, MemberRole::Worker), &names)?;
         let others: Vec<Ipv4Addr> =
             kept.others(&name).filter(|(_, it)| !it.worker).map(|(_, it)| it.address).collect();
         let identity = ignition::config(&Identity {
@@ -91,7 +91,7 @@ impl ClusterHost {
             ca: &ca.cert,
             cert: &member.cert,
             key: &member.key,
-            authority_key: None,
+            authority: None,
         });
         let parse = |value: &Value| {
             hostos_config::parse(value.to_string().as_bytes(), "the machine's config")
