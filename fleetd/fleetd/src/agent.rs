@@ -107,9 +107,13 @@ impl<M: UnitManager> Agent<M> {
             if self.lease.borrow().is_none() && self.was_removed().await {
                 session.desired.removed = true;
             }
-            let waits = self.carry_out(&session.desired).await?;
+            let carried = self.carry_out(&session.desired).await?;
+            if carried.started {
+                // Most are up soon: one write tells it, instead of one for each step.
+                tokio::time::sleep(GATHER).await;
+            }
             self.publish(&mut session).await?;
-            let look_again = Instant::now() + if waits { LET_GO } else { LOOK_AGAIN };
+            let look_again = Instant::now() + if carried.waits { LET_GO } else { LOOK_AGAIN };
             let [schedule, globals, settings] = &mut session.watches;
             let changes = tokio::select! {
                 changes = schedule.next() => changes?.changes,
@@ -127,16 +131,15 @@ impl<M: UnitManager> Agent<M> {
         }
     }
 
-    /// Brings the machine's units to what is desired; what fails is tried again at the next look. Tells
-    /// whether a unit waits for another machine to let go of it.
-    async fn carry_out(&mut self, desired: &Desired) -> Result<bool, RegistryError> {
+    /// Brings the machine's units to what is desired; what fails is tried again at the next look.
+    async fn carry_out(&mut self, desired: &Desired) -> Result<Carried, RegistryError> {
         let contents = self.wished(desired);
         let wished: BTreeMap<UnitName, Wished> = contents
             .iter()
             .map(|(name, it)| (name.clone(), Wished { hash: it.options.hash(), target: it.target }))
             .collect();
         let mut owned = Owned::default();
-        let mut waits = false;
+        let mut carried = Carried::default();
         for task in plan(&wished, self.ledger.units()) {
             let fence = match &task {
                 Task::Start(name) if desired.scheduled.contains_key(name) => {
@@ -147,7 +150,7 @@ impl<M: UnitManager> Agent<M> {
                     if let Some(from) = from
                         && self.registry.is_told_of(&from, name).await?
                     {
-                        waits = true;
+                        carried.waits = true;
                         continue;
                     }
                     fence
@@ -155,12 +158,13 @@ impl<M: UnitManager> Agent<M> {
                 _ => 0,
             };
             let done = self.carry_out_one(&task, fence, &contents).await;
+            carried.started |= matches!(task, Task::Start(_));
             self.metrics.agent_task(done.is_ok());
             if let Err(error) = done {
                 tracing::warn!(machine = %self.machine, ?task, error = %format!("{error:#}"), "unit task failed");
             }
         }
-        Ok(waits)
+        Ok(carried)
     }
 
     /// The units to have: the scheduled ones, and the global ones that this machine will do for.
@@ -280,6 +284,15 @@ impl<M: UnitManager> Agent<M> {
         };
         (name, record)
     }
+}
+
+/// What came of bringing units to what is desired.
+#[derive(Default)]
+struct Carried {
+    /// A unit waits for another machine to let go of it.
+    waits: bool,
+    /// Some unit was told to start.
+    started: bool,
 }
 
 /// What the store says that the machine owns, asked just before it starts something.
