@@ -2,6 +2,7 @@
 //! and machines that are gone when the test is.
 
 mod config;
+mod iso;
 mod plain;
 mod refusal;
 mod registry;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 pub use config::{Config, data_url};
+pub use iso::iso;
 pub use plain::{Plain, Running};
 pub use refusal::{Refusal, bad_config, refusal};
 pub use registry::Registry;

@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::Config;
 use crate::release::Release;
-use crate::{Ran, ran, stock_client};
+use crate::{Ran, Web, ran, stock_client};
 
 /// A boot takes some 6 s on an idle computer.
 const READY: Duration = Duration::from_secs(300);
@@ -22,6 +25,7 @@ pub struct Plain {
     release: Release,
     memory: u32,
     boot: Vec<String>,
+    network: String,
     devices: Vec<String>,
     boots: Cell<usize>,
 }
@@ -43,7 +47,8 @@ impl Plain {
             .flat_map(|(flag, role)| [(*flag).to_owned(), release.file(role).display().to_string()])
             .collect();
         boot.extend(["-append".to_owned(), release.word("cmdline").to_owned()]);
-        Ok(Self { dir, release, memory: 512, boot, devices: Vec::new(), boots: Cell::new(0) })
+        let network = String::new();
+        Ok(Self { dir, release, memory: 512, boot, network, devices: Vec::new(), boots: Cell::new(0) })
     }
 
     /// With so many MiB of memory.
@@ -72,6 +77,33 @@ impl Plain {
         std::fs::write(self.path("config.ign"), text)?;
         let entry = format!("name=opt/com.coreos/config,file={}", self.path("config.ign").display());
         self.add(&["-fw_cfg", &entry]);
+        Ok(self)
+    }
+
+    /// With a further argument for the kernel, from the next start on.
+    #[must_use]
+    pub fn argument(mut self, word: &str) -> Self {
+        let at = self.boot.iter().position(|word| word == "-append").expect("it boots a kernel directly");
+        self.boot[at + 1].push_str(&format!(" {word}"));
+        self
+    }
+
+    /// With a cloud around it: firmware of `maker`, and `web` as its metadata service.
+    ///
+    /// # Errors
+    /// It cannot be set up.
+    pub fn in_cloud(mut self, maker: &str, web: &Web) -> Result<Self> {
+        // QEMU starts one for each connection.
+        let relay = self.path("metadata");
+        let script = format!(
+            "#!/bin/bash\nexec 2>/dev/null 3<>/dev/tcp/127.0.0.1/{} 4<&0\ncat <&4 >&3 & asks=$!\ncat <&3\nkill $asks\n",
+            web.port()
+        );
+        std::fs::write(&relay, script)?;
+        std::fs::set_permissions(&relay, std::fs::Permissions::from_mode(0o755))?;
+        self.network =
+            format!(",net=169.254.169.0/24,guestfwd=tcp:169.254.169.254:80-cmd:{}", relay.display());
+        self.add(&["-smbios", &format!("type=1,manufacturer={maker}")]);
         Ok(self)
     }
 
@@ -123,26 +155,38 @@ impl Plain {
         let boot = self.boots.replace(self.boots.get() + 1);
         let file = |name: &str| self.path(&format!("{name}-{boot}"));
         let ssh = free_port()?;
-        let mut network = format!("user,id=net0,hostfwd=tcp:127.0.0.1:{ssh}-:22");
+        let mut network = format!("user,id=net0,hostfwd=tcp:127.0.0.1:{ssh}-:22{}", self.network);
         let mut card = "virtio-net-pci,netdev=net0".to_owned();
         if self.path("tftp").exists() {
             network.push_str(&format!(",tftp={},bootfile=start.ipxe", self.path("tftp").display()));
         } else {
             card.push_str(",romfile=");
         }
+        let console = format!(
+            "socket,id=console,path={},server=on,wait=off,logfile={}",
+            file("keyboard").display(),
+            file("console").display()
+        );
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-machine", "q35,sata=off,smbus=off,usb=off,vmport=off,graphics=off"])
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1"])
             .args(["-m", &self.memory.to_string(), "-netdev", &network, "-device", &card])
             .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"])
-            .args(["-serial", &format!("file:{}", file("console").display())])
+            .args(["-chardev", &console, "-serial", "chardev:console"])
             .args(["-chardev", &format!("file,id=report,path={}", file("report").display())])
             .args(["-device", "virtserialport,chardev=report,name=org.rmachine.agent.0"])
             .args(&self.boot)
             .args(&self.devices);
         let child = qemu.stdin(Stdio::null()).spawn().context("could not start qemu-system-x86_64")?;
-        Ok(Running { plain: self, qemu: child, ssh, console: file("console"), report: file("report") })
+        Ok(Running {
+            plain: self,
+            qemu: child,
+            ssh,
+            keyboard: file("keyboard"),
+            console: file("console"),
+            report: file("report"),
+        })
     }
 
     /// A file of this machine on the host.
@@ -166,6 +210,7 @@ pub struct Running<'a> {
     plain: &'a Plain,
     qemu: Child,
     ssh: u16,
+    keyboard: PathBuf,
     console: PathBuf,
     report: PathBuf,
 }
@@ -175,6 +220,15 @@ impl Running<'_> {
     #[must_use]
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.console).unwrap_or_default()).replace('\r', "")
+    }
+
+    /// Types on the console.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn type_in(&self, text: &str) -> Result<()> {
+        UnixStream::connect(&self.keyboard)?.write_all(text.as_bytes())?;
+        Ok(())
     }
 
     /// What it reported so far, one object a line.
@@ -263,6 +317,18 @@ impl Running<'_> {
     /// There is no ssh client.
     pub fn as_root(&self, command: &str) -> Result<Ran> {
         ran(self.client("ssh").args(["-p", &self.ssh.to_string(), "root@127.0.0.1", command]))
+    }
+
+    /// Types these lines into a login shell at a terminal of its own, and returns what it showed.
+    ///
+    /// # Errors
+    /// There is no ssh client.
+    pub fn session(&self, lines: &str) -> Result<Ran> {
+        let typed = self.plain.path("typed");
+        std::fs::write(&typed, lines)?;
+        let mut command = self.client("ssh");
+        command.args(["-tt", "-p", &self.ssh.to_string(), "core@127.0.0.1"]);
+        ran(command.stdin(File::open(typed)?))
     }
 
     /// `scp` or `sftp`, set up to reach this machine as `core@127.0.0.1`.

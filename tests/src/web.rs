@@ -40,6 +40,12 @@ impl Web {
         Ok(Self { port, stop, thread: Some(thread) })
     }
 
+    /// Where it listens on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The address of a path, as a machine on the user network sees it.
     #[must_use]
     pub fn from_machine(&self, path: &str) -> String {

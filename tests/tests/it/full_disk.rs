@@ -6,26 +6,34 @@ use anyhow::{Result, ensure};
 use system_tests::{Plain, Running};
 
 #[test]
-#[ignore = "a machine whose disk is full does not get ready again after a restart"]
+#[ignore = "not yet run with the image in which a full disk is mended"]
 fn a_machine_with_a_full_state_disk_says_so_and_can_be_helped() -> Result<()> {
     let machine = Plain::new()?.disk(256)?;
     let config = machine.open_config()?.text();
     let machine = machine.config(&config)?;
     let mut running = machine.start()?;
     running.reached("ready")?;
-    // Several times: what the machine itself keeps there may come and go meanwhile.
-    let fill = "for n in 1 2 3; do dd if=/dev/zero of=/var/filler$n bs=64K; sleep 2; done";
-    let filled = running.as_root(fill)?;
-    ensure!(filled.stderr.contains("No space left"), "{filled:?}");
-    tells_and_serves(&running)?;
-    running.as_root("systemctl poweroff")?;
-    running.ended(Duration::from_secs(30))?;
-
-    let mut running = machine.start()?;
-    running.reached("ready")?;
-    tells_and_serves(&running)?;
+    // The first restart finds room in what the machine gives up by itself, the second finds none.
+    for _ in 0..2 {
+        fill(&running)?;
+        tells_and_serves(&running)?;
+        running.as_root("systemctl poweroff")?;
+        running.ended(Duration::from_secs(30))?;
+        running = machine.start()?;
+        running.reached("ready")?;
+        tells_and_serves(&running)?;
+    }
     let helped = running.as_root("rm /var/filler* && echo room > /root/note && cat /root/note")?;
     ensure!(helped.stdout == "room\n", "{helped:?}");
+    Ok(())
+}
+
+/// Several times: what the machine itself keeps there may come and go meanwhile.
+fn fill(running: &Running<'_>) -> Result<()> {
+    let filled = running.as_root(
+        "for n in 1 2 3; do dd if=/dev/zero bs=64K >> /var/filler$n; dd if=/dev/zero bs=1K >> /var/filler$n; sleep 2; done",
+    )?;
+    ensure!(filled.stderr.contains("No space left"), "{filled:?}");
     Ok(())
 }
 
