@@ -127,6 +127,11 @@ impl LogStore {
         (cache.vote.map_or(0, |vote| vote.leader_id.term), cache.last.map_or(0, |last| last.index))
     }
 
+    /// What is on the disk.
+    pub(crate) fn reader(&self) -> Reader {
+        self.0.reader.clone()
+    }
+
     /// How long writes took, each with its sync.
     pub(crate) fn writes(&self) -> Arc<Timing> {
         self.0.writes.clone()

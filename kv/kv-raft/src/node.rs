@@ -45,6 +45,8 @@ pub struct Options {
     /// Entries of the log that are kept behind what is stored, and how many are purged at once at least.
     pub kept_entries: u64,
     pub purge_step: u64,
+    /// Fewer entries are kept when these would take more than so many bytes.
+    pub kept_bytes: u64,
     /// A read waits for a quorum to confirm the leader. Only a test that must fail turns this off.
     pub confirm_reads: bool,
     /// The proposer's clock, milliseconds since 1970.
@@ -60,6 +62,7 @@ impl Default for Options {
             flush_interval: Duration::from_secs(1),
             kept_entries: flush::KEPT_ENTRIES,
             purge_step: flush::PURGE_STEP,
+            kept_bytes: flush::KEPT_BYTES,
             confirm_reads: true,
             clock: wall_clock,
         }
@@ -104,6 +107,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) proposals: mpsc::Sender<Waiting>,
     pub(crate) reads: mpsc::Sender<oneshot::Sender<Result<u64, ErrorKind>>>,
+    pub(crate) log: kv_wal::Reader,
     log_writes: Arc<Timing>,
     /// The term and the end of the log that this member woke up with.
     pub(crate) woke: (u64, u64),
@@ -128,7 +132,7 @@ impl Node {
     ) -> Result<Self, StartError> {
         let config = Arc::new(config(&options).map_err(StartError::Timing)?);
         let network = Network(transport.clone());
-        let (log_writes, woke) = (log.writes(), log.end());
+        let (log_writes, woke, on_disk) = (log.writes(), log.end(), log.reader());
         let raft = Raft::new(id, config, network, log, machine.clone())
             .await
             .map_err(|fatal| StartError::Stored(fatal.to_string()))?;
@@ -143,6 +147,7 @@ impl Node {
             options,
             proposals,
             reads,
+            log: on_disk,
             log_writes,
             woke,
             tasks,
@@ -267,10 +272,16 @@ impl Node {
         self.leader() == Some(self.0.id)
     }
 
-    /// Returns when what [`Node::status`] says may have changed.
-    pub async fn status_changed(&self) {
+    /// Waits until somebody leads who is not `last`; none when the member stopped.
+    pub async fn next_leader(&self, last: Option<u64>) -> Option<u64> {
         let mut metrics = self.0.raft.server_metrics();
-        let _ = metrics.changed().await;
+        loop {
+            let leader = metrics.borrow_watched().current_leader;
+            if leader.is_some() && leader != last {
+                return leader;
+            }
+            metrics.changed().await.ok()?;
+        }
     }
 
     /// Hands leadership to another voter; returns when it leads.

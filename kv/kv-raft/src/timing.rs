@@ -1,4 +1,4 @@
-//! How long things on the disk took, counted in buckets. Measures nothing by itself.
+//! How long things took, counted in buckets. Measures nothing by itself.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,16 +10,31 @@ pub const BOUNDS: [f64; 14] =
     [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192];
 
 /// Durations of one kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timing {
-    buckets: [AtomicU64; BOUNDS.len()],
+    bounds: &'static [f64],
+    buckets: Box<[AtomicU64]>,
     count: AtomicU64,
     micros: AtomicU64,
 }
 
+impl Default for Timing {
+    fn default() -> Self {
+        Self::new(&BOUNDS)
+    }
+}
+
 impl Timing {
-    pub(crate) fn add(&self, took: Duration) {
-        if let Some(bucket) = BOUNDS.iter().position(|bound| took.as_secs_f64() <= *bound) {
+    /// Nothing yet, to be counted in buckets with these upper bounds in seconds, in order.
+    #[must_use]
+    pub fn new(bounds: &'static [f64]) -> Self {
+        let buckets = bounds.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, buckets, count: AtomicU64::new(0), micros: AtomicU64::new(0) }
+    }
+
+    /// One more.
+    pub fn add(&self, took: Duration) {
+        if let Some(bucket) = self.bounds.iter().position(|bound| took.as_secs_f64() <= *bound) {
             self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -38,10 +53,10 @@ impl Timing {
         self.micros.load(Ordering::Relaxed) as f64 / 1e6
     }
 
-    /// How many took no longer than each of [`BOUNDS`].
+    /// How many took no longer than each of the bounds.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let mut total = 0;
-        BOUNDS.iter().zip(&self.buckets).map(move |(bound, bucket)| {
+        self.bounds.iter().zip(&self.buckets).map(move |(bound, bucket)| {
             total += bucket.load(Ordering::Relaxed);
             (*bound, total)
         })

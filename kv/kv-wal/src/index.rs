@@ -63,6 +63,20 @@ impl Reader {
         index.first..index.next()
     }
 
+    /// The bytes of all entries, and the number of the oldest of the newest that take no more than `most` together.
+    #[must_use]
+    pub fn tail(&self, most: u64) -> (u64, u64) {
+        let index = self.lock();
+        let (mut bytes, mut first) = (0, index.next());
+        for entry in index.entries.iter().rev() {
+            bytes += u64::from(entry.length);
+            if bytes <= most {
+                first -= 1;
+            }
+        }
+        (bytes, first)
+    }
+
     /// One entry's payload.
     ///
     /// # Errors

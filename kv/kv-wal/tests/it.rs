@@ -239,3 +239,16 @@ fn a_real_directory_works_the_same() {
     assert_eq!(wal.reader().range(), 21..46);
     assert_eq!(wal.reader().read(33).expect("there").as_ref(), b"entry 33");
 }
+
+#[test]
+fn the_tail_is_what_fits() {
+    let mut wal = open(&SimDisk::default()).expect("fresh");
+    for number in 1..=10 {
+        wal.write(&[Record::Entry(number, Bytes::from(vec![0; 100]))]).expect("healthy");
+    }
+    assert_eq!(wal.reader().tail(350), (1000, 8));
+    assert_eq!(wal.reader().tail(99), (1000, 11));
+    assert_eq!(wal.reader().tail(5000), (1000, 1));
+    wal.write(&[Record::Purge(8)]).expect("healthy");
+    assert_eq!(wal.reader().tail(5000), (200, 9));
+}
