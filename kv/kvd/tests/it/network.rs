@@ -26,6 +26,10 @@ impl Network {
     pub(crate) fn new(members: usize) -> Option<Self> {
         let network = Self { tag: format!("kvt{}", std::process::id()), members };
         let hub = network.hub();
+        if !run("nft --version") {
+            println!("skipped: nft is not installed, networks cannot be cut");
+            return None;
+        }
         if !run(&format!("ip netns add {hub}")) {
             println!("skipped: no network namespaces can be made here");
             return None;
@@ -68,17 +72,22 @@ impl Network {
     /// Cuts a member off, or joins it again.
     pub(crate) fn link(&self, at: usize, up: bool) {
         let state = if up { "up" } else { "down" };
-        run(&format!("ip netns exec {} ip link set v{at} {state}", self.hub()));
+        let done = run(&format!("ip netns exec {} ip link set v{at} {state}", self.hub()));
+        assert!(done, "member {at} could not be cut off or joined again");
     }
 
     /// Lets a member hear, but not be heard; or ends that.
     pub(crate) fn mute(&self, at: usize, muted: bool) {
         let space = self.space(at);
-        let nft = |rule: &str| run(&format!("ip netns exec {space} nft {rule}"));
-        nft("delete table inet mute");
+        let nft = |rule: &str| {
+            let done = run(&format!("ip netns exec {space} nft {rule}"));
+            assert!(done, "member {at}: nft could not {rule}");
+        };
         if muted {
             nft("add table inet mute");
             nft("add chain inet mute out { type filter hook output priority 0 ; policy drop ; }");
+        } else {
+            nft("delete table inet mute");
         }
     }
 
