@@ -38,6 +38,8 @@ pub enum ConfigError {
         "--auto-compaction-retention: `{0}` is not a number of hours or revisions, nor a duration such as 30m"
     )]
     Retention(String),
+    #[error("invalid value {value:?} for flag -{flag}: parse error")]
+    Duration { flag: &'static str, value: String },
     #[error("unknown auto-compaction-mode {0:?}")]
     CompactionMode(String),
     #[error("{0} needs both a certificate and a key")]
@@ -52,7 +54,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// How etcd would end: misuse of a flag itself is 2.
     pub(crate) fn code(&self) -> u8 {
-        if matches!(self, Self::Url { .. } | Self::ClusterState(_)) { 2 } else { 1 }
+        if matches!(self, Self::Url { .. } | Self::ClusterState(_) | Self::Duration { .. }) { 2 } else { 1 }
     }
 
     /// Whether it is about flags not going together, as etcd finds out after reading them.
@@ -89,6 +91,23 @@ pub struct TlsFiles {
     pub require_client_cert: bool,
 }
 
+/// How clients' connections are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Connections {
+    /// Most calls at a time on one.
+    pub most_streams: u32,
+    /// A silent client is asked after this long whether it is still there; never, if none.
+    pub ping_every: Option<Duration>,
+    /// And has so long to answer.
+    pub ping_timeout: Duration,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { most_streams: u32::MAX, ping_every: None, ping_timeout: Duration::from_secs(20) }
+    }
+}
+
 /// A member's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -115,6 +134,11 @@ pub struct Config {
     pub max_request_bytes: usize,
     pub strict_reconfig: bool,
     pub enable_v2: bool,
+    /// Whether JSON is answered below /v3.
+    pub gateway: bool,
+    pub connections: Connections,
+    /// How often quiet watches that ask for it are told that they missed nothing.
+    pub progress_every: Duration,
     pub client_tls: TlsFiles,
     pub peer_tls: TlsFiles,
 }
@@ -176,6 +200,17 @@ impl Config {
             max_request_bytes: flags.max_request_bytes,
             strict_reconfig: flags.strict_reconfig_check,
             enable_v2: flags.enable_v2,
+            gateway: flags.enable_grpc_gateway,
+            connections: Connections {
+                most_streams: flags.max_concurrent_streams,
+                ping_every: Some(go_duration("grpc-keepalive-interval", &flags.grpc_keepalive_interval)?)
+                    .filter(|every| !every.is_zero()),
+                ping_timeout: go_duration("grpc-keepalive-timeout", &flags.grpc_keepalive_timeout)?,
+            },
+            progress_every: go_duration(
+                "experimental-watch-progress-notify-interval",
+                &flags.experimental_watch_progress_notify_interval,
+            )?,
             client_tls: tls(
                 "client TLS",
                 [flags.cert_file, flags.key_file, flags.trusted_ca_file, flags.client_crl_file],
@@ -282,6 +317,14 @@ fn retention(mode: &str, text: &str) -> Result<Retention, ConfigError> {
             Ok(if period.is_zero() { Retention::All } else { Retention::Period(period) })
         }
         other => Err(ConfigError::CompactionMode(other.to_owned())),
+    }
+}
+
+fn go_duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    match duration(text) {
+        Some(duration) => Ok(duration),
+        None if text == "0" => Ok(Duration::ZERO),
+        None => Err(ConfigError::Duration { flag, value: text.to_owned() }),
     }
 }
 

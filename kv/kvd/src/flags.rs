@@ -1,16 +1,18 @@
 //! etcd's flags and `ETCD_*` variables. Only parsing; see `config` for what they mean together.
 //!
-//! `elders` is what etcd knows beyond these; `file` reads a configuration file; `words` says what is wrong with a
-//! command line as etcd says it.
+//! `elders` is what etcd knows beyond these; `environment` and `file` are the other places to say it; `words` says what
+//! is wrong with it as etcd does.
 
 mod elders;
+mod environment;
 mod file;
 mod words;
 
-use std::ffi::OsString;
+use std::{collections::BTreeSet, ffi::OsString};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
+use environment::Environment;
 pub(crate) use words::Misuse;
 
 pub(crate) const LISTEN_CLIENT: &str = "http://localhost:2379";
@@ -92,6 +94,21 @@ pub(crate) struct Flags {
     /// Serve the first API, /v2
     #[arg(long, env = "ETCD_ENABLE_V2", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) enable_v2: bool,
+    /// Answer JSON below /v3 as well
+    #[arg(long, env = "ETCD_ENABLE_GRPC_GATEWAY", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) enable_grpc_gateway: bool,
+    /// Most calls at a time on one connection
+    #[arg(long, env = "ETCD_MAX_CONCURRENT_STREAMS", default_value_t = u32::MAX)]
+    pub(crate) max_concurrent_streams: u32,
+    /// Ask a silent client after this long whether it is still there; 0s: never
+    #[arg(long, env = "ETCD_GRPC_KEEPALIVE_INTERVAL", default_value = "2h")]
+    pub(crate) grpc_keepalive_interval: String,
+    /// Close the connection if it does not answer that within this time
+    #[arg(long, env = "ETCD_GRPC_KEEPALIVE_TIMEOUT", default_value = "20s")]
+    pub(crate) grpc_keepalive_timeout: String,
+    /// Tell quiet watches that ask for it this often that they missed nothing
+    #[arg(long, env = "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", default_value = "10m")]
+    pub(crate) experimental_watch_progress_notify_interval: String,
     /// Certificate for clients
     #[arg(long, env = "ETCD_CERT_FILE")]
     pub(crate) cert_file: Option<String>,
@@ -137,24 +154,51 @@ pub(crate) struct Flags {
     /// Accepted for etcd's sake: always on
     #[arg(long, env = "ETCD_PRE_VOTE", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
     pub(crate) pre_vote: bool,
+    /// What of it has no effect, to be logged.
+    #[arg(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 impl Flags {
-    /// Reads a command line, and the file it names. `args[0]` is the program.
+    /// Reads a command line, its environment, and the file one of them names. `args[0]` is the program.
     pub(crate) fn read(args: Vec<OsString>) -> Result<Self, Misuse> {
-        let flags = Self::parse_args(args)?;
-        let Some(path) = flags.config_file.as_deref().filter(|path| !path.is_empty()) else {
-            return Ok(flags);
+        Self::read_in(args, &Environment::of_process())
+    }
+
+    fn read_in(args: Vec<OsString>, environment: &Environment) -> Result<Self, Misuse> {
+        let given = Self::parse_args(args.clone(), &Environment::default())?.config_file;
+        let file = given.filter(|path| !path.is_empty());
+        let Some(path) = file.as_deref().or_else(|| environment.get("ETCD_CONFIG_FILE")) else {
+            return Self::parse_args(args, environment);
         };
         let mut args = vec![OsString::from("kvd")];
         args.extend(file::arguments(path)?);
-        Self::parse_args(args)
+        Self::parse_args(args, &Environment::default())
     }
 
-    fn parse_args(args: Vec<OsString>) -> Result<Self, Misuse> {
-        let args = elders::take(normalise(args))?;
-        let matches = Self::command().try_get_matches_from(args).map_err(words::of)?;
-        Self::from_arg_matches(&matches).map_err(words::of)
+    fn parse_args(args: Vec<OsString>, environment: &Environment) -> Result<Self, Misuse> {
+        let mut args = normalise(args);
+        let command = Self::command();
+        let variables = command.get_arguments().filter(|arg| arg.get_env().is_some());
+        let known: BTreeSet<String> = variables
+            .filter_map(|arg| arg.get_long().map(str::to_owned))
+            .chain(elders::names().map(str::to_owned))
+            .collect();
+        let (from_environment, unknown) = environment.flags(&known, &args)?;
+        args.extend(from_environment.iter().cloned());
+        let (args, ignored) = elders::take(args)?;
+        // What the environment says was added above; only help tells of it.
+        let command = command.mut_args(|arg| arg.env(None::<&'static str>));
+        let in_words = |error: clap::Error| match error.kind() {
+            clap::error::ErrorKind::DisplayHelp => Misuse::help(&mut Self::command()),
+            _ => words::of(error, &from_environment),
+        };
+        let matches = command.try_get_matches_from(args).map_err(in_words)?;
+        let mut flags = Self::from_arg_matches(&matches).map_err(in_words)?;
+        let ignored = ignored.into_iter().map(|name| format!("--{name} has no effect here"));
+        let unknown = unknown.into_iter().map(|name| format!("unrecognized environment variable {name}"));
+        flags.notes = ignored.chain(unknown).collect();
+        Ok(flags)
     }
 }
 
@@ -167,4 +211,44 @@ fn normalise(args: Vec<OsString>) -> Vec<OsString> {
         _ => arg,
     };
     args.into_iter().map(dashes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Flags, Misuse> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Flags::read_in(args.iter().map(OsString::from).collect(), &Environment::new(variables))
+    }
+
+    #[test]
+    fn the_environment_counts_where_the_command_line_is_silent() {
+        let variables =
+            [("ETCD_NAME", "a"), ("ETCD_ENABLE_V2", "false"), ("ETCD_MAX_WALS", "3"), ("ETCD_X", "y")];
+        let flags = read(&["kvd", "--data-dir=d"], &variables).expect("good");
+        assert_eq!(
+            (flags.name.as_str(), flags.enable_v2, flags.data_dir.as_deref()),
+            ("a", false, Some("d"))
+        );
+        assert_eq!(
+            flags.notes,
+            ["--max-wals has no effect here", "unrecognized environment variable ETCD_X"]
+        );
+        let wrong = read(&["kvd"], &[("ETCD_HEARTBEAT_INTERVAL", "abc")]).expect_err("no number");
+        let expected = "error verifying flags, invalid value \"abc\" for ETCD_HEARTBEAT_INTERVAL: parse error. See 'etcd --help'.";
+        assert_eq!((wrong.to_string().as_str(), wrong.code), (expected, 1));
+    }
+
+    #[test]
+    fn a_file_silences_both() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "name: f\n").expect("written");
+        let path = file.path().to_str().expect("text");
+        let flags =
+            read(&["kvd", "--name=a", "--config-file", path], &[("ETCD_DATA_DIR", "e")]).expect("good");
+        assert_eq!((flags.name.as_str(), flags.data_dir), ("f", None));
+        let flags = read(&["kvd"], &[("ETCD_CONFIG_FILE", path), ("ETCD_NAME", "e")]).expect("good");
+        assert_eq!(flags.name, "f");
+    }
 }

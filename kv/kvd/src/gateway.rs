@@ -12,15 +12,15 @@ use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
 };
 use serde_json::json;
-use tonic::service::Routes;
 
 use crate::{
+    grpc::Services,
     http::{Whole, reply},
-    serve::{Body, grpc},
+    serve::Body,
 };
 
 /// Path below the version, service and method.
-const ROUTES: &[(&str, &str, &str)] = &[
+pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("kv/range", "etcdserverpb.KV", "Range"),
     ("kv/put", "etcdserverpb.KV", "Put"),
     ("kv/deleterange", "etcdserverpb.KV", "DeleteRange"),
@@ -77,14 +77,14 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Calls services for who speaks JSON.
 pub(crate) struct Gateway {
-    routes: Routes,
+    services: Services,
     /// Read when first needed: most members never see JSON.
     methods: OnceLock<HashMap<&'static str, MethodDescriptor>>,
 }
 
 impl Gateway {
-    pub(crate) fn new(routes: Routes) -> Self {
-        Self { routes, methods: OnceLock::new() }
+    pub(crate) fn new(services: Services) -> Self {
+        Self { services, methods: OnceLock::new() }
     }
 
     fn method(&self, path: &str) -> Option<&MethodDescriptor> {
@@ -120,7 +120,7 @@ impl Gateway {
         };
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let open = method.is_client_streaming() && method.name() == "Watch";
-        let response = grpc(self.routes.clone(), call(&path, &message, open)).await;
+        let response = self.services.call(call(&path, &message, open)).await;
         if method.is_server_streaming() {
             return stream(response, method.output());
         }

@@ -23,13 +23,43 @@ use kv_api::{
 use kv_core::Failure;
 use tonic::{Status, service::Routes};
 
-use crate::server::Core;
+use crate::{
+    serve::{self, Body},
+    server::Core,
+};
 
 /// Room for what a request carries beside its data.
 const OVERHEAD: usize = 512 << 10;
 
-/// All services a client may call.
-pub(crate) fn routes(core: &Arc<Core>) -> Routes {
+/// All services a client may call, each call counted.
+#[derive(Clone)]
+pub(crate) struct Services {
+    core: Arc<Core>,
+    routes: Routes,
+}
+
+impl Services {
+    pub(crate) fn new(core: &Arc<Core>) -> Self {
+        Self { core: core.clone(), routes: routes(core) }
+    }
+
+    pub(crate) async fn call<B>(&self, request: http::Request<B>) -> http::Response<Body>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let routes = self.routes.clone();
+        let Some(call) = self.core.metrics.calls.begin(request.uri().path()) else {
+            return serve::grpc(routes, request).await;
+        };
+        let response = serve::grpc(routes, request.map(|body| call.request(body))).await;
+        let (parts, body) = response.into_parts();
+        let body = call.response(&parts.headers, body);
+        http::Response::from_parts(parts, http_body_util::BodyExt::boxed_unsync(body))
+    }
+}
+
+fn routes(core: &Arc<Core>) -> Routes {
     let most = core.config.max_request_bytes + OVERHEAD;
     let huge = usize::MAX;
     Routes::new(

@@ -14,7 +14,9 @@ use serde_json::json;
 use tonic::service::Routes;
 
 use crate::{
+    config::Connections,
     gateway::Gateway,
+    grpc::Services,
     metrics,
     peer::Answering,
     serve::{Body, Handler, full, grpc, is_grpc},
@@ -67,14 +69,16 @@ pub(crate) async fn whole(request: Request<Incoming>, most: usize) -> Result<Who
 #[derive(Clone)]
 pub(crate) struct ClientPort {
     pub(crate) core: Arc<Core>,
-    pub(crate) routes: Routes,
-    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) services: Services,
+    /// None where it is turned off.
+    pub(crate) gateway: Option<Arc<Gateway>>,
 }
 
 impl Handler for ClientPort {
     fn handle(&self, request: Request<Incoming>) -> Answer {
         if is_grpc(&request) {
-            return Box::pin(grpc(self.routes.clone(), request));
+            let services = self.services.clone();
+            return Box::pin(async move { services.call(request).await });
         }
         let (core, gateway) = (self.core.clone(), self.gateway.clone());
         Box::pin(async move {
@@ -93,7 +97,9 @@ impl Handler for ClientPort {
                 Ok(request) => request,
                 Err(refusal) => return refusal,
             };
-            if ["/v3/", "/v3beta/"].iter().any(|prefix| path.starts_with(prefix)) {
+            if let Some(gateway) =
+                gateway.filter(|_| ["/v3/", "/v3beta/"].iter().any(|at| path.starts_with(at)))
+            {
                 return gateway.answer(request).await;
             }
             if core.config.enable_v2
@@ -107,6 +113,10 @@ impl Handler for ClientPort {
             }
             not_found()
         })
+    }
+
+    fn connections(&self) -> Connections {
+        self.core.config.connections
     }
 }
 

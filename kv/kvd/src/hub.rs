@@ -27,16 +27,16 @@ use tonic::Status;
 
 /// Changes read from history at a time, for all or for one watch.
 const PIECE: usize = 1000;
-/// How often a quiet watch that asked for it is told that it is up to date.
-const PROGRESS_EVERY: Duration = Duration::from_secs(600);
 
 pub(crate) type Out = mpsc::Sender<Result<WatchResponse, Status>>;
+/// Room for one answer: however far behind a stream is, what it asks is answered.
+pub(crate) type Room = mpsc::OwnedPermit<Result<WatchResponse, Status>>;
 
 /// What streams ask of the hub.
 pub(crate) enum Ask {
-    Create { stream: u64, request: WatchCreateRequest, out: Out },
-    Cancel { stream: u64, watch_id: i64 },
-    Progress { stream: u64, out: Out },
+    Create { stream: u64, request: WatchCreateRequest, room: Room },
+    Cancel { stream: u64, watch_id: i64, room: Room },
+    Progress { stream: u64, room: Room },
     Close { stream: u64 },
 }
 
@@ -75,6 +75,9 @@ struct Hub {
     watches: HashMap<u64, Watch>,
     next_watch: u64,
     by_id: BTreeMap<(u64, i64), u64>,
+    /// By stream: the id its next watch gets. None comes twice, or an answer about the first would be taken for one
+    /// about the second.
+    next_ids: HashMap<u64, i64>,
     /// Synced watches of one key, and of ranges.
     by_key: HashMap<Bytes, BTreeSet<u64>>,
     ranges: BTreeSet<u64>,
@@ -84,15 +87,22 @@ struct Hub {
     cluster_id: u64,
     member_id: u64,
     raft_term: u64,
+    /// How often a quiet watch that asked for it is told that it is up to date.
+    progress_every: Duration,
 }
 
 /// Runs as long as the member does.
-pub(crate) async fn run(node: Node, cluster_id: u64, mut asks: mpsc::Receiver<Ask>) {
+pub(crate) async fn run(
+    node: Node,
+    cluster_id: u64,
+    progress_every: Duration,
+    mut asks: mpsc::Receiver<Ask>,
+) {
     let mut applied = node.applied();
     let mut tick = interval(Duration::from_millis(20));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let next = node.view().revision() + 1;
-    let mut hub = Hub { next, cluster_id, member_id: node.id(), ..Hub::default() };
+    let mut hub = Hub { next, cluster_id, member_id: node.id(), progress_every, ..Hub::default() };
     let mut progressed = Instant::now();
     loop {
         let next = tokio::select! {
@@ -106,7 +116,7 @@ pub(crate) async fn run(node: Node, cluster_id: u64, mut asks: mpsc::Receiver<As
             Next::Ask(ask) => hub.take(ask, &node.view()),
             Next::Tick => {
                 hub.feed_behind(&node.view());
-                if progressed.elapsed() > Duration::from_secs(1) {
+                if progressed.elapsed() >= progress_every.min(Duration::from_secs(1)) {
                     progressed = Instant::now();
                     hub.tell_progress();
                 }
@@ -192,25 +202,23 @@ impl Hub {
 
     fn take(&mut self, ask: Ask, view: &View) {
         match ask {
-            Ask::Create { stream, request, out } => self.create(stream, request, out, view),
-            Ask::Cancel { stream, watch_id } => {
+            Ask::Create { stream, request, room } => self.create(stream, request, room, view),
+            Ask::Cancel { stream, watch_id, room } => {
                 let Some(id) = self.by_id.get(&(stream, watch_id)).copied() else { return };
                 let header = self.header(self.next - 1);
-                let response = WatchResponse { header, watch_id, canceled: true, ..Default::default() };
-                if let Some(watch) = self.watches.get(&id) {
-                    let _ = watch.out.try_send(Ok(response));
-                }
+                room.send(Ok(WatchResponse { header, watch_id, canceled: true, ..Default::default() }));
                 self.remove(id);
             }
-            Ask::Progress { stream, out } => {
+            Ask::Progress { stream, room } => {
                 self.advance(view);
                 let synced = self.by_id.range((stream, i64::MIN)..=(stream, i64::MAX));
                 if synced.into_iter().all(|(_, id)| !self.behind.contains(id)) {
                     let header = self.header(self.next - 1);
-                    let _ = out.try_send(Ok(WatchResponse { header, watch_id: -1, ..Default::default() }));
+                    room.send(Ok(WatchResponse { header, watch_id: -1, ..Default::default() }));
                 }
             }
             Ask::Close { stream } => {
+                self.next_ids.remove(&stream);
                 let all = self.by_id.range((stream, i64::MIN)..=(stream, i64::MAX));
                 for id in all.map(|(_, id)| *id).collect::<Vec<_>>() {
                     self.remove(id);
@@ -219,48 +227,38 @@ impl Hub {
         }
     }
 
-    fn create(&mut self, stream: u64, request: WatchCreateRequest, out: Out, view: &View) {
+    fn create(&mut self, stream: u64, request: WatchCreateRequest, room: Room, view: &View) {
         self.advance(view);
         let header = self.header(view.revision());
-        let taken: BTreeSet<i64> = self
-            .by_id
-            .range((stream, i64::MIN)..=(stream, i64::MAX))
-            .map(|((_, watch_id), _)| *watch_id)
-            .collect();
-        let refuse = |watch_id: i64, cancel_reason: &str| {
-            let cancel_reason = cancel_reason.to_owned();
-            let refused = WatchResponse {
+        let refuse = |room: Room, cancel_reason: &str| {
+            room.send(Ok(WatchResponse {
                 header,
-                watch_id,
+                watch_id: -1,
                 created: true,
                 canceled: true,
-                cancel_reason,
+                cancel_reason: cancel_reason.to_owned(),
                 ..Default::default()
-            };
-            let _ = out.try_send(Ok(refused));
-        };
-        let watch_id = if request.watch_id != 0 {
-            if taken.contains(&request.watch_id) {
-                return refuse(-1, "mvcc: duplicate watch ID provided on the WatchStream");
-            }
-            request.watch_id
-        } else {
-            (0..).find(|id| !taken.contains(id)).expect("ids do not run out")
+            }));
         };
         let key = if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key };
         let keys = KeyRange::new(&key, &request.range_end);
         if let KeyRange::Half(start, end) = &keys
             && start >= end
         {
-            return refuse(-1, "mvcc: watcher range is empty");
+            return refuse(room, "mvcc: watcher range is empty");
         }
+        let watch_id = if request.watch_id != 0 {
+            if self.by_id.contains_key(&(stream, request.watch_id)) {
+                return refuse(room, "mvcc: duplicate watch ID provided on the WatchStream");
+            }
+            request.watch_id
+        } else {
+            self.new_id(stream)
+        };
         let filtered = |kind: FilterType| request.filters.contains(&(kind as i32));
         let start = request.start_revision;
         let next = if start == 0 { view.revision() + 1 } else { start };
-        let created = WatchResponse { header, watch_id, created: true, ..Default::default() };
-        if out.try_send(Ok(created)).is_err() {
-            return;
-        }
+        let out = room.send(Ok(WatchResponse { header, watch_id, created: true, ..Default::default() }));
         let watch = Watch {
             stream,
             watch_id,
@@ -283,6 +281,15 @@ impl Hub {
         } else {
             self.list(id);
         }
+    }
+
+    fn new_id(&mut self, stream: u64) -> i64 {
+        let next = self.next_ids.entry(stream).or_insert(0);
+        while self.by_id.contains_key(&(stream, *next)) {
+            *next += 1;
+        }
+        *next += 1;
+        *next - 1
     }
 
     fn list(&mut self, id: u64) {
@@ -365,7 +372,7 @@ impl Hub {
     fn tell_progress(&mut self) {
         let header = self.header(self.next - 1);
         for (id, watch) in &mut self.watches {
-            if watch.progress && !self.behind.contains(id) && watch.told_at.elapsed() >= PROGRESS_EVERY {
+            if watch.progress && !self.behind.contains(id) && watch.told_at.elapsed() >= self.progress_every {
                 watch.told_at = Instant::now();
                 let watch_id = watch.watch_id;
                 let _ = watch.out.try_send(Ok(WatchResponse { header, watch_id, ..Default::default() }));

@@ -56,6 +56,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_logging(&flags.log_level);
+    for note in &flags.notes {
+        tracing::warn!("{note}");
+    }
     let config = match Config::new(flags) {
         Ok(config) => config,
         Err(error) => {

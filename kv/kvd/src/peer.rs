@@ -6,7 +6,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -17,16 +17,27 @@ use kv_core::View;
 use kv_raft::{BoxFuture, Node, Peer, Transport, image};
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
-use crate::{config::TlsFiles, lessor::Lessor};
+use crate::{
+    config::TlsFiles,
+    lessor::Lessor,
+    metrics::{Peers, Traffic},
+};
 
 const LARGEST_MESSAGE: usize = 256 << 20;
+/// A connection on which nothing was answered for so long, though it was asked, is given up: after a cut, TCP itself
+/// may wait much longer before it tries again.
+const SILENT: Duration = Duration::from_secs(2);
+/// Larger appends carry entries, which are synced before they are answered: they measure a disk, not a network.
+const HEARTBEAT: usize = 256;
 
 /// Calls other members.
 pub(crate) struct Wire {
     cluster_id: u64,
     member_id: u64,
     config: kv_client::Config,
-    channels: Mutex<HashMap<String, Channel>>,
+    /// By URL: the connection, and when something was last answered on it.
+    channels: Mutex<HashMap<String, (Channel, Instant)>>,
+    peers: Arc<Peers>,
 }
 
 impl Wire {
@@ -34,20 +45,21 @@ impl Wire {
         cluster_id: u64,
         member_id: u64,
         tls: &TlsFiles,
+        peers: Arc<Peers>,
     ) -> Result<Self, kv_client::ConfigError> {
         let mut config = kv_client::Config::new(Vec::<String>::new());
         config.connect_timeout = Duration::from_secs(1);
         config.tls = client_tls(tls)?;
-        Ok(Self { cluster_id, member_id, config, channels: Mutex::default() })
+        Ok(Self { cluster_id, member_id, config, channels: Mutex::default(), peers })
     }
 
     fn channel(&self, url: &str) -> io::Result<Channel> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(url) {
+        if let Some((channel, _)) = channels.get(url) {
             return Ok(channel.clone());
         }
         let channel = kv_client::connect::channel(url, &self.config).map_err(io::Error::other)?;
-        channels.insert(url.to_owned(), channel.clone());
+        channels.insert(url.to_owned(), (channel.clone(), Instant::now()));
         Ok(channel)
     }
 
@@ -63,6 +75,21 @@ impl Wire {
     /// A connection that failed is not used again: the peer may have restarted elsewhere.
     fn forget(&self, url: &str) {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
+    }
+
+    fn answered(&self, url: &str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answered)) = channels.get_mut(url) {
+            *answered = Instant::now();
+        }
+    }
+
+    /// Nothing was answered in time: by a slow member, or on a connection that leads nowhere any more.
+    fn timed_out(&self, url: &str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if channels.get(url).is_some_and(|(_, answered)| answered.elapsed() > SILENT) {
+            channels.remove(url);
+        }
     }
 }
 
@@ -89,6 +116,8 @@ impl Transport for Wire {
     ) -> BoxFuture<'a, io::Result<Bytes>> {
         Box::pin(async move {
             let (url, mut client) = self.client(peer)?;
+            let traffic = self.peers.with(to);
+            let (size, asked) = (payload.len(), Instant::now());
             let call = PeerCall {
                 kind: kind.into(),
                 cluster_id: self.cluster_id,
@@ -99,6 +128,7 @@ impl Transport for Wire {
             let reply = match tokio::time::timeout(limit, client.call(call)).await {
                 Ok(Ok(reply)) => reply.into_inner(),
                 Ok(Err(status)) => {
+                    traffic.not_sent();
                     self.forget(&url);
                     let kind = if kv_client::never_sent(&status) {
                         io::ErrorKind::NotConnected
@@ -107,8 +137,18 @@ impl Transport for Wire {
                     };
                     return Err(io::Error::new(kind, status.message().to_owned()));
                 }
-                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(_) => {
+                    traffic.not_sent();
+                    self.timed_out(&url);
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
             };
+            self.answered(&url);
+            traffic.sent(size);
+            traffic.received(reply.payload.len());
+            if kind == Kind::Append && size <= HEARTBEAT {
+                traffic.round_trip(asked.elapsed());
+            }
             if reply.error.is_empty() { Ok(reply.payload) } else { Err(io::Error::other(reply.error)) }
         })
     }
@@ -124,7 +164,8 @@ impl Transport for Wire {
             let (url, mut client) = self.client(peer)?;
             let (sender, receiver) = tokio::sync::mpsc::channel(4);
             let first = SnapshotChunk { meta: head, cluster_id: self.cluster_id, to, ..Default::default() };
-            let reading = tokio::task::spawn_blocking(move || send_pieces(&sender, first, &view));
+            let traffic = self.peers.with(to);
+            let reading = tokio::task::spawn_blocking(move || send_pieces(&sender, first, &view, &traffic));
             let chunks = tokio_stream::wrappers::ReceiverStream::new(receiver);
             let reply = client.install(chunks).await.map_err(|status| {
                 self.forget(&url);
@@ -141,12 +182,14 @@ fn send_pieces(
     sender: &tokio::sync::mpsc::Sender<SnapshotChunk>,
     first: SnapshotChunk,
     view: &View,
+    traffic: &Traffic,
 ) -> io::Result<()> {
     let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
     sender.blocking_send(first).map_err(gone)?;
     for piece in image::pieces(view)? {
         let records = piece?;
         let crc = crc32fast::hash(&records);
+        traffic.sent(records.len());
         sender.blocking_send(SnapshotChunk { records, crc, ..Default::default() }).map_err(gone)?;
     }
     sender.blocking_send(SnapshotChunk { last: true, ..Default::default() }).map_err(gone)
@@ -159,6 +202,7 @@ pub(crate) struct Answering {
     pub(crate) member_id: u64,
     /// Set when the member runs.
     pub(crate) member: Arc<OnceLock<(Node, Arc<Lessor>)>>,
+    pub(crate) peers: Arc<Peers>,
 }
 
 impl Answering {
@@ -178,6 +222,8 @@ impl peer_server::Peer for Answering {
     async fn call(&self, request: Request<PeerCall>) -> Result<Response<PeerReply>, Status> {
         let call = request.into_inner();
         let (node, lessor) = self.check(call.cluster_id, call.to)?;
+        let traffic = self.peers.with(call.from);
+        traffic.received(call.payload.len());
         let answer = match call.kind() {
             Kind::KeepAlive => lessor.answer_keep_alive(&call.payload).await,
             Kind::TimeToLive => lessor.answer_time_to_live(&call.payload),
@@ -185,7 +231,10 @@ impl peer_server::Peer for Answering {
             kind => node.answer(kind, call.payload).await,
         };
         Ok(Response::new(match answer {
-            Ok(payload) => PeerReply { payload, error: String::new() },
+            Ok(payload) => {
+                traffic.sent(payload.len());
+                PeerReply { payload, error: String::new() }
+            }
             Err(error) => PeerReply { payload: Bytes::new(), error },
         }))
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    config::TlsFiles,
+    config::{Connections, TlsFiles},
     tls::{Acceptor, TlsError},
 };
 
@@ -31,6 +31,11 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 /// Answers requests.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+    /// How its connections are kept.
+    fn connections(&self) -> Connections {
+        Connections::default()
+    }
 }
 
 /// Why a port cannot be served.
@@ -149,6 +154,7 @@ async fn accept<H: Handler>(listener: TcpListener, acceptor: Option<Arc<Acceptor
 }
 
 async fn serve<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, handler: H) {
+    let Connections { most_streams, ping_every, ping_timeout } = handler.connections();
     let service = hyper::service::service_fn(move |request| {
         let answer = handler.handle(request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -158,8 +164,10 @@ async fn serve<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 
         .http2()
         .initial_connection_window_size(4 << 20)
         .initial_stream_window_size(1 << 20)
-        .max_concurrent_streams(100_000)
-        .keep_alive_interval(None);
+        .max_concurrent_streams(most_streams)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(ping_every)
+        .keep_alive_timeout(ping_timeout);
     if let Err(error) =
         server.serve_connection(TokioIo::new(authority::Corrected::new(stream)), service).await
     {

@@ -27,7 +27,7 @@ use crate::{
     http::{ClientPort, MetricsPort, PeerPort},
     hub::{self, HubHandle},
     lessor::Lessor,
-    metrics::Metrics,
+    metrics::{Metrics, Peers},
     peer::{Answering, Wire},
     restore::RestoreError,
     serve::{self, ListenError},
@@ -81,6 +81,7 @@ pub(crate) struct Core {
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) hub: HubHandle,
     pub(crate) metrics: Metrics,
+    pub(crate) peers: Arc<Peers>,
 }
 
 impl Core {
@@ -98,6 +99,7 @@ impl Core {
     /// Performs an operation; a refusal is an error here.
     pub(crate) async fn propose(&self, op: op::Op) -> Result<reply::Reply, ErrorKind> {
         let started = std::time::Instant::now();
+        let _pending = self.metrics.proposing();
         let Reply { reply } =
             self.node.propose(Op { op: Some(op) }).await.inspect_err(|_| self.metrics.failed())?;
         self.metrics.proposed(started.elapsed());
@@ -144,14 +146,20 @@ impl Server {
         let answering: Arc<OnceLock<(Node, Arc<Lessor>)>> = Arc::default();
         let identity = bootstrap::identify(&config, &member_dir, &machine.view()).await?;
         let Identity { cluster_id, member_id, founders } = identity;
-        let peers = Answering { cluster_id, member_id, member: answering.clone() };
-        let peer_port = PeerPort::new(peers);
+        let peers = Arc::<Peers>::default();
+        let peer_port = PeerPort::new(Answering {
+            cluster_id,
+            member_id,
+            member: answering.clone(),
+            peers: peers.clone(),
+        });
         for url in &config.listen_peer {
             serve::listen(url, &config.peer_tls, peer_port.clone(), &mut tasks).await?;
         }
         let options =
             Options { heartbeat: config.heartbeat, election: config.election, ..Options::default() };
-        let wire = Arc::new(Wire::new(cluster_id, member_id, &config.peer_tls).map_err(ServerError::Wire)?);
+        let wire = Wire::new(cluster_id, member_id, &config.peer_tls, peers.clone());
+        let wire = Arc::new(wire.map_err(ServerError::Wire)?);
         let node = Node::start(member_id, options, log, machine, wire).await?;
         if !founders.is_empty() {
             node.found(founders).await.map_err(ServerError::Found)?;
@@ -159,7 +167,7 @@ impl Server {
         let lessor = Arc::new(Lessor::new(node.clone()));
         let _ = answering.set((node.clone(), lessor.clone()));
         let (asks, hub_asks) = mpsc::channel(1024);
-        tasks.spawn(hub::run(node.clone(), cluster_id, hub_asks));
+        tasks.spawn(hub::run(node.clone(), cluster_id, config.progress_every, hub_asks));
         let core = Arc::new(Core {
             config,
             cluster_id,
@@ -167,11 +175,13 @@ impl Server {
             lessor: lessor.clone(),
             hub: HubHandle(asks),
             metrics: Metrics::default(),
+            peers,
         });
         peer_port.serve(core.clone());
         tasks.spawn(async move { lessor.run().await });
         tasks.spawn(compactor::run(core.clone()));
         tasks.spawn(publish(core.clone()));
+        tasks.spawn(follow_leaders(core.clone()));
         tasks.spawn(crate::v2::expire(core.clone()));
         let server = Self { core, tasks: Mutex::new(tasks), _lock: lock };
         server.open_client_ports().await?;
@@ -181,9 +191,9 @@ impl Server {
     async fn open_client_ports(&self) -> Result<(), ServerError> {
         let core = &self.core;
         let mut tasks = JoinSet::new();
-        let routes = grpc::routes(core);
-        let gateway = Arc::new(Gateway::new(routes.clone()));
-        let port = ClientPort { core: core.clone(), routes, gateway };
+        let services = grpc::Services::new(core);
+        let gateway = core.config.gateway.then(|| Arc::new(Gateway::new(services.clone())));
+        let port = ClientPort { core: core.clone(), services, gateway };
         for url in &core.config.listen_client {
             serve::listen(url, &core.config.client_tls, port.clone(), &mut tasks).await?;
         }
@@ -295,5 +305,14 @@ async fn publish(core: Arc<Core>) {
             let _ = core.propose(op::Op::MemberAttributes(told.clone())).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Counts the leaders this member sees.
+async fn follow_leaders(core: Arc<Core>) {
+    let mut last = None;
+    while let Some(leader) = core.node.next_leader(last).await {
+        last = Some(leader);
+        core.metrics.saw_new_leader();
     }
 }

@@ -36,7 +36,6 @@ const FLAGS: &[(&str, bool, Ours)] = &[
     ("discovery-proxy", true, Only(&[""], "discovery is asked directly: leave it out")),
     ("discovery-srv", true, Only(&[""], "give --initial-cluster or --discovery")),
     ("discovery-srv-name", true, Only(&[""], "give --initial-cluster or --discovery")),
-    ("enable-grpc-gateway", false, Accepted),
     ("enable-log-rotation", false, Only(OFF, "logs go to stderr: rotate them there")),
     ("enable-pprof", false, Accepted),
     ("experimental-backend-bbolt-freelist-type", true, Accepted),
@@ -53,16 +52,12 @@ const FLAGS: &[(&str, bool, Ours)] = &[
     ("experimental-txn-mode-write-with-shared-buffer", false, Accepted),
     ("experimental-warning-apply-duration", true, Accepted),
     ("experimental-warning-unary-request-duration", true, Accepted),
-    ("experimental-watch-progress-notify-interval", true, Accepted),
     ("force-new-cluster", false, Only(OFF, "save a snapshot and begin anew with --initial-snapshot")),
-    ("grpc-keepalive-interval", true, Accepted),
     ("grpc-keepalive-min-time", true, Accepted),
-    ("grpc-keepalive-timeout", true, Accepted),
     ("host-whitelist", true, Only(&["", "*"], "the host of a request is not checked: put a proxy before it")),
     ("initial-election-tick-advance", false, Accepted),
     ("log-package-levels", true, Accepted),
     ("log-rotation-config-json", true, Accepted),
-    ("max-concurrent-streams", true, Accepted),
     ("max-snapshots", true, Accepted),
     ("max-wals", true, Accepted),
     ("metrics", true, Accepted),
@@ -90,14 +85,14 @@ const FLAGS: &[(&str, bool, Ours)] = &[
     ("v2-deprecation", true, Accepted),
 ];
 
-/// Takes these flags out of a command line, and looks at their variables.
-pub(super) fn take(args: Vec<OsString>) -> Result<Vec<OsString>, Misuse> {
-    for (name, _, ours) in FLAGS {
-        let variable = format!("ETCD_{}", name.to_uppercase().replace('-', "_"));
-        if let Ok(value) = std::env::var(variable) {
-            check(name, ours, &value)?;
-        }
-    }
+/// The flags' names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FLAGS.iter().map(|(name, ..)| *name)
+}
+
+/// Takes these flags out of a command line; what is left, and those that have no effect.
+pub(super) fn take(args: Vec<OsString>) -> Result<(Vec<OsString>, Vec<&'static str>), Misuse> {
+    let mut ignored = Vec::new();
     let mut left = Vec::new();
     let mut args = args.into_iter().peekable();
     while let Some(arg) = args.next() {
@@ -123,8 +118,11 @@ pub(super) fn take(args: Vec<OsString>) -> Result<Vec<OsString>, Misuse> {
             },
         };
         check(name, ours, &value)?;
+        if matches!(ours, Accepted) {
+            ignored.push(*name);
+        }
     }
-    Ok(left)
+    Ok((left, ignored))
 }
 
 fn check(name: &str, ours: &Ours, value: &str) -> Result<(), Misuse> {
@@ -140,14 +138,16 @@ fn check(name: &str, ours: &Ours, value: &str) -> Result<(), Misuse> {
 mod tests {
     use super::*;
 
-    fn taken(args: &[&str]) -> Result<Vec<OsString>, Misuse> {
+    fn taken(args: &[&str]) -> Result<(Vec<OsString>, Vec<&'static str>), Misuse> {
         take(args.iter().map(OsString::from).collect())
     }
 
     #[test]
     fn harmless_flags_vanish_and_others_are_refused() {
-        let left = taken(&["kvd", "--max-wals", "5", "--enable-pprof", "--name=a", "--proxy=off"]);
-        assert_eq!(left.expect("harmless"), ["kvd", "--name=a"]);
+        let (left, ignored) = taken(&["kvd", "--max-wals", "5", "--enable-pprof", "--name=a", "--proxy=off"])
+            .expect("harmless");
+        assert_eq!(left, ["kvd", "--name=a"]);
+        assert_eq!(ignored, ["max-wals", "enable-pprof"]);
         let refused = taken(&["kvd", "--unsafe-no-fsync"]).expect_err("a lie");
         assert!(refused.to_string().contains("always on disk"), "{refused}");
     }

@@ -1,6 +1,10 @@
 //! What is wrong with a command line, as etcd says it.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::environment;
 
 /// A command line that cannot be obeyed, or one that asks for nothing but help.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +33,23 @@ const USAGE: &str = "Usage:
 ";
 
 impl Misuse {
+    /// Help was asked for.
+    pub(super) fn help(command: &mut clap::Command) -> Self {
+        Self { text: command.render_long_help().to_string(), code: 0, help: true }
+    }
+
     /// The command line makes no sense.
     pub(super) fn usage(text: String) -> Self {
         Self { text: format!("{text}\n{USAGE}"), code: 2, help: false }
+    }
+
+    /// A variable says what a flag says too.
+    pub(super) fn shadowed(variable: &str) -> Self {
+        let text = format!(
+            "conflicting environment variable \"{variable}\" is shadowed by corresponding command-line flag (either \
+             unset environment variable or disable flag)"
+        );
+        Self { text, code: 1, help: false }
     }
 
     /// It makes sense, but not here.
@@ -40,7 +58,8 @@ impl Misuse {
     }
 }
 
-pub(super) fn of(error: clap::Error) -> Misuse {
+/// `from_environment` are the flags that came from there.
+pub(super) fn of(error: clap::Error, from_environment: &[OsString]) -> Misuse {
     let text = |kind: ContextKind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         _ => String::new(),
@@ -51,9 +70,6 @@ pub(super) fn of(error: clap::Error) -> Misuse {
         format!("-{}", name.trim_start_matches('-'))
     };
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Misuse { text: error.to_string(), code: 0, help: true }
-        }
         ErrorKind::UnknownArgument if text(ContextKind::InvalidArg).starts_with('-') => {
             Misuse::usage(format!("flag provided but not defined: {}", flag()))
         }
@@ -67,6 +83,11 @@ pub(super) fn of(error: clap::Error) -> Misuse {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = text(ContextKind::InvalidValue);
+            let name = flag().trim_start_matches('-').to_owned();
+            if from_environment.contains(&format!("--{name}={value}").into()) {
+                let variable = environment::variable(&name);
+                return Misuse::refused(format!("invalid value {value:?} for {variable}: parse error"));
+            }
             Misuse::usage(format!("invalid value {value:?} for flag {}: parse error", flag()))
         }
         _ => Misuse { text: error.to_string(), code: 2, help: false },

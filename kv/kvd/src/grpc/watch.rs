@@ -59,13 +59,14 @@ impl watch_server::Watch for Watches {
                     }
                     Err(_) => break,
                 };
-                let out = out.clone();
+                // Who does not take answers is not listened to meanwhile.
+                let Ok(room) = out.clone().reserve_owned().await else { break };
                 let ask = match request {
-                    RequestUnion::CreateRequest(request) => Ask::Create { stream, request, out },
+                    RequestUnion::CreateRequest(request) => Ask::Create { stream, request, room },
                     RequestUnion::CancelRequest(request) => {
-                        Ask::Cancel { stream, watch_id: request.watch_id }
+                        Ask::Cancel { stream, watch_id: request.watch_id, room }
                     }
-                    RequestUnion::ProgressRequest(_) => Ask::Progress { stream, out },
+                    RequestUnion::ProgressRequest(_) => Ask::Progress { stream, room },
                 };
                 if hub.send(ask).await.is_err() {
                     break;

@@ -10,4 +10,5 @@ mod options;
 mod plain;
 mod process;
 mod storm;
+mod streams;
 mod transcript;
