@@ -8,6 +8,7 @@ mod compare;
 mod figures;
 mod load;
 mod servers;
+mod siege;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
@@ -17,6 +18,7 @@ pub use compare::{CompareError, Plan, Row, compare};
 pub use figures::Figures;
 pub use load::{Load, LoadError, drive};
 pub use servers::ServersError;
+pub use siege::{Outcome, Siege, SiegeError, siege};
 
 /// Load an etcd or kvd and print one line of figures
 #[derive(Parser)]
@@ -87,6 +89,16 @@ enum Kind {
         #[arg(long, default_value_t = 1_000_000)]
         keys: usize,
     },
+    /// Three members of ours under steady writes of 1 KiB; fails when one falls or they differ afterwards
+    Siege {
+        #[arg(long, default_value_t = 600)]
+        secs: u64,
+        /// Writes a second at most
+        #[arg(long, default_value_t = 16_000)]
+        rate: u64,
+        #[arg(long, default_value_t = 256)]
+        clients: u64,
+    },
 }
 
 /// The command line, for help.
@@ -103,12 +115,17 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     };
     let endpoints: Vec<String> = args.endpoints.split(',').map(str::to_owned).collect();
     let Some(load) = args.load else { return run_compare(args) };
+    if let Kind::Siege { secs, rate, clients } = load {
+        let program = args.ours.unwrap_or_else(beside);
+        return run_siege(&Siege { program, secs, rate, clients, dir: scratch() });
+    }
     let (load, clients, secs) = match load {
         Kind::Put { clients, secs } => (Load::Put, clients, secs),
         Kind::Get { clients, secs, serializable } => (Load::Get { serializable }, clients, secs),
         Kind::Lease { clients, secs } => (Load::KeepAlive, clients, secs),
         Kind::Watch { clients, secs } => (Load::Watch, clients, secs),
         Kind::Fill { keys } => (Load::Fill { keys }, 32, 3600.0),
+        Kind::Siege { .. } => unreachable!("run above"),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -129,15 +146,54 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// kvd beside this program.
+fn beside() -> String {
+    let own = std::env::current_exe().ok();
+    own.map_or_else(|| "kvd".to_owned(), |own| own.with_file_name("kvd").display().to_string())
+}
+
+fn scratch() -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("kv-bench-{}", std::process::id()))
+}
+
+fn run_siege(plan: &Siege) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(siege(plan)) {
+        Ok(outcome) => {
+            let Outcome { done, errors, per_second, longest_gap_ms, stored_mib } = outcome;
+            let figures = serde_json::json!({
+                "done": done,
+                "errors": errors,
+                "per_second": per_second.round(),
+                "longest_gap_ms": longest_gap_ms,
+                "stored_mib": stored_mib,
+            });
+            println!("{figures}");
+            let _ = std::fs::remove_dir_all(&plan.dir);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // The members' logs stay to be read.
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn run_compare(args: Args) -> ExitCode {
-    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("kvd").display().to_string());
     let plan = Plan {
         elder: args.elder,
-        ours: args.ours.or_else(beside).unwrap_or_else(|| "kvd".to_owned()),
+        ours: args.ours.unwrap_or_else(beside),
         rounds: args.rounds.max(1),
         secs: args.secs,
         keys: args.keys,
-        dir: std::env::temp_dir().join(format!("kv-bench-{}", std::process::id())),
+        dir: scratch(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -120,6 +120,28 @@ impl Servers {
         }
     }
 
+    /// The first member whose process has ended, and its log.
+    pub(crate) fn ended(&mut self) -> Option<(usize, PathBuf)> {
+        self.members.iter_mut().enumerate().find_map(|(at, member)| {
+            let ended = member.child.as_mut()?.try_wait().is_ok_and(|status| status.is_some());
+            ended.then(|| (at, member.log.clone()))
+        })
+    }
+
+    /// Bytes of all files of the members' data.
+    pub(crate) fn stored(&self) -> u64 {
+        fn below(dir: &Path) -> u64 {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            let sizes = entries.map(|entry| match entry.metadata() {
+                Ok(found) if found.is_dir() => below(&entry.path()),
+                Ok(found) => found.len(),
+                Err(_) => 0,
+            });
+            sizes.sum()
+        }
+        self.members.iter().map(|member| below(&member.log.with_extension(""))).sum()
+    }
+
     fn wait(&self) -> Result<(), ServersError> {
         let limit = Duration::from_secs(30);
         let deadline = Instant::now() + limit;
