@@ -346,7 +346,7 @@ fn fleet_conf(part: &Part<'_>) -> String {
          etcd_keyfile = /var/lib/fleet/tls/key.pem\ntls_ca_file = /var/lib/fleet/tls/ca.pem\n\
          tls_cert_file = /var/lib/fleet/tls/cert.pem\ntls_key_file = /var/lib/fleet/tls/key.pem\n\
          listen = [\"/run/fleet.sock\", \"0.0.0.0:49153\"]\npublic_ip = {}\n\
-         units_directory = /var/lib/fleet/units\netcd_request_timeout = 5\nmetadata = {}\n",
+         etcd_request_timeout = 5\nmetadata = {}\n",
         servers.join(", "),
         part.address,
         pairs.join(","),

@@ -103,7 +103,7 @@ fn all_come_back_from_a_reboot(cluster: &Cluster) -> Result<()> {
     std::thread::sleep(Duration::from_secs(5));
     eventually("the cluster is whole", Duration::from_secs(240), || cluster.is_healthy())?;
     ensure!(cluster.kvctl(&["get", "greeting", "--print-value-only"])?.trim() == "hello");
-    Ok(())
+    eventually("hello runs again", PATIENCE, || cluster.machine_of("hello.service").is_some())
 }
 
 fn no_port_is_open_without_a_certificate(cluster: &Cluster) -> Result<()> {
