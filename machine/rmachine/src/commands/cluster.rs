@@ -205,6 +205,15 @@ fn leave_all(context: &Context, machines: &[MachineName]) -> Result<ExitCode, Fa
             eprintln!("warning: the units of `{name}` stop without moving first: {}", failure.message);
         }
         leave(context, &cluster, name)?;
+        // It was revoked: should the machine join again, it needs another.
+        for file in cluster::keys::MEMBER {
+            let path = machine.place.dir.join(file);
+            std::fs::remove_file(&path)
+                .or_else(
+                    |error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) },
+                )
+                .map_err(|error| Failure::because(format!("could not remove {}", path.display()), &error))?;
+        }
         alone(&mut machine.record);
         context.store.save(&machine.record)?;
         let stop = "systemctl disable --now fleet.service kv.service && rm -rf /var/lib/fleet/tls";
