@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 use system_tests::{Plain, Running};
 
 #[test]
-#[ignore = "not yet run with the image in which a full disk is mended"]
 fn a_machine_with_a_full_state_disk_says_so_and_can_be_helped() -> Result<()> {
     let machine = Plain::new()?.disk(256)?;
     let config = machine.open_config()?.text();
