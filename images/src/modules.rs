@@ -160,6 +160,27 @@ pub(crate) struct Module {
     pub(crate) content: Vec<u8>,
 }
 
+/// What the kernel's build appends to a module, after its signature.
+const SIGNED: &[u8] = b"~Module signature appended~\n";
+/// `struct module_signature`: at its end the signature's length, most significant byte first.
+const SIGNATURE_INFO: usize = 12;
+
+impl Module {
+    /// Takes the signature off, where nobody would refuse an unsigned module. Checking one costs an
+    /// emulated processor ten milliseconds.
+    pub(crate) fn unsigned(mut self) -> Self {
+        let bare = || {
+            let info = self.content.strip_suffix(SIGNED)?;
+            let length = u32::from_be_bytes(*info.last_chunk()?);
+            info.len().checked_sub(SIGNATURE_INFO + usize::try_from(length).ok()?)
+        };
+        if let Some(length) = bare() {
+            self.content.truncate(length);
+        }
+        self
+    }
+}
+
 /// `modules.dep` as depmod writes it: each file, then all it needs, the first to be loaded at the end.
 ///
 /// `modules` are in load order.
@@ -222,6 +243,18 @@ mod tests {
             "kernel/llc.ko:\nkernel/stp.ko: kernel/llc.ko\nkernel/bridge.ko: kernel/stp.ko kernel/llc.ko\n"
         );
         assert_eq!(alias_table(&all[2..]), "alias rtnl-link-bridge bridge\n");
+    }
+
+    #[test]
+    fn a_signature_is_taken_off_and_nothing_else() {
+        let module = |content: &[u8]| Module { content: content.to_vec(), ..Module::default() };
+        let mut signed = b"ELFsignature".to_vec();
+        signed.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        signed.extend(SIGNED);
+        assert_eq!(module(&signed).unsigned().content, b"ELF");
+        assert_eq!(module(b"ELF").unsigned().content, b"ELF");
+        // A length that cannot be is no signature.
+        assert_eq!(module(SIGNED).unsigned().content, SIGNED);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{Subnet, route};
 pub fn ensure(network: &Network) -> Result<(), NetError> {
     let mut socket = route::open()?;
     let name = &network.bridge;
-    if route::index_of_name(name).is_none() {
+    if route::index_of(&mut socket, name)?.is_none() {
         if network.foreign_bridge {
             return Err(NetError::NoBridge(name.clone()));
         }
@@ -38,10 +38,11 @@ pub fn ensure(network: &Network) -> Result<(), NetError> {
 
 /// Deletes the network's bridge, if it is ours and still there.
 pub fn remove(network: &Network) -> Result<(), NetError> {
-    if network.foreign_bridge || route::index_of_name(&network.bridge).is_none() {
+    let mut socket = route::open()?;
+    if network.foreign_bridge || route::index_of(&mut socket, &network.bridge)?.is_none() {
         return Ok(());
     }
-    route::open()?.batch(&mut [route::delete_link(&network.bridge)]).map_err(Into::into)
+    socket.batch(&mut [route::delete_link(&network.bridge)]).map_err(Into::into)
 }
 
 /// The addresses of an existing bridge, for `-b`.

@@ -192,7 +192,8 @@ pub(crate) fn open() -> Result<Socket, NetlinkError> {
         .map_err(|error: io::Error| NetlinkError::new("open a netlink socket", error))
 }
 
-/// Index of an interface of this thread's own namespace, the quick way. (Not by
+/// Index of an interface of this thread's own namespace, the quick way for one that
+/// is there: for the name of another the kernel runs modprobe, twice. (Not by
 /// `/sys/class/net`, which shows the namespace of whoever mounted it.)
 #[allow(unsafe_code, reason = "if_nametoindex has no std wrapper")]
 pub(crate) fn index_of_name(name: &str) -> Option<u32> {
