@@ -107,7 +107,12 @@ pub(crate) struct Flags {
     #[arg(long, env = "ETCD_GRPC_KEEPALIVE_TIMEOUT", default_value = "20s")]
     pub(crate) grpc_keepalive_timeout: String,
     /// Tell quiet watches that ask for it this often that they missed nothing
-    #[arg(long, env = "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", default_value = "10m")]
+    #[arg(
+        long,
+        env = "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL",
+        value_name = "TIME",
+        default_value = "10m"
+    )]
     pub(crate) experimental_watch_progress_notify_interval: String,
     /// Certificate for clients
     #[arg(long, env = "ETCD_CERT_FILE")]
