@@ -199,9 +199,8 @@ async fn accompany(
                 reporter.send(Report::Failed(failure));
             }
         }
-        match task::spawn_blocking(|| load_modules("idle")).await {
-            Ok(Err(error)) => reporter.warn(format!("{}: {DAMAGED}", failure::sentence(&error))),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = task::spawn_blocking(|| load_modules("idle")).await {
+            reporter.warn(format!("{}: {DAMAGED}", failure::sentence(&error)));
         }
         if on_disk {
             free_root_memory().await;
