@@ -4,8 +4,6 @@
 //! user will see; `--check` fails when it is out of step. Linking every program takes its time, so
 //! the feature `docs` holds that work, and this verb calls itself again with it.
 
-use anyhow::Result;
-
 /// Flags of `docs`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -15,7 +13,7 @@ pub(crate) struct Args {
 }
 
 #[cfg(not(feature = "docs"))]
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut command =
         crate::cargo::cargo(["run", "--quiet", "--package", "xtask", "--features", "docs", "--", "docs"]);
     command.args(args.check.then_some("--check"));
