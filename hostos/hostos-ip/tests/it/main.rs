@@ -29,6 +29,7 @@ ip route add default via fd00:1::1 dev host0 metric 1024
 ip neigh add 10.1.2.9 lladdr 02:00:00:00:00:09 dev host0 nud permanent
 ip neigh add fd00:1::9 lladdr 02:00:00:00:00:0a dev host0 nud permanent router
 sleep 2
+for _ in 1 2 3 4 5 6 7 8 9 10; do ip addr | grep -q tentative || break; sleep 0.5; done
 ";
 
 const CALLS: &[&str] = &[

@@ -60,7 +60,17 @@ fn blocks(text: &str) -> Vec<String> {
         let text = text.replace(&format!("\"TTL\" : {left}\n"), "\"TTL\" : LEFT\n");
         text.replace(&format!("remaining({left}s)"), "remaining(LEFT)")
     });
+    let text: String = text.lines().flat_map(|line| [shape(line), "\n".to_owned()]).collect();
     format!("\n{text}").split("\n$ ").skip(1).map(|block| block.trim_end().to_owned()).collect()
+}
+
+/// A table's columns are as wide as what is in them, and one member's id in sixteen has a digit less.
+fn shape(line: &str) -> String {
+    if !line.starts_with("+-") && !line.starts_with("| ") {
+        return line.to_owned();
+    }
+    let mut last = '\0';
+    line.chars().filter(|&c| std::mem::replace(&mut last, c) != c || !"- ".contains(c)).collect()
 }
 
 /// Replaces what differs between two clusters by what it is.
