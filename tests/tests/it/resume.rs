@@ -47,10 +47,14 @@ fn ctrl_c_in_the_middle_leaves_nothing() -> Result<()> {
 #[test]
 fn a_store_that_is_full_is_told_of_before_anything_is_made() -> Result<()> {
     let here = Workstation::new()?;
-    let script = "mount -t tmpfs -o size=40m tmpfs \"$1\" && shift && exec \"$@\"";
+    // The image fits in, and little else does.
+    let files = std::fs::read_dir(system_tests::image().context("there is no image")?)?;
+    let image: u64 = files.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+    let size = image + (2 << 20);
+    let script = format!("mount -t tmpfs -o size={size} tmpfs \"$1\" && shift && exec \"$@\"");
     let create = here.command(&["create", "worker1"]);
     let mut unshare = Command::new("unshare");
-    unshare.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(here.store());
+    unshare.args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"]).arg(here.store());
     unshare.arg(create.get_program()).args(create.get_args());
     let told = ran(unshare.stdin(Stdio::null())).context("unshare is part of Debian's base")?;
     ensure!(told.code == Some(3), "{told:?}");

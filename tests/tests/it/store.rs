@@ -46,8 +46,10 @@ fn a_moved_store_still_works() -> Result<()> {
     };
     let told = (|| {
         ensure!(there(&["ssh", "worker1", "exit 3"])?.code == Some(3));
-        ensure!(there(&["stop", "worker1"])?.code == Some(0));
-        ensure!(there(&["start", "worker1"])?.code == Some(0));
+        for verb in ["stop", "start"] {
+            let told = there(&[verb, "worker1"])?;
+            ensure!(told.code == Some(0), "{verb}: {told:?}");
+        }
         ensure!(there(&["status", "worker1"])?.stdout.trim() == "Running");
         Ok(())
     })();
