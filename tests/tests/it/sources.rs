@@ -20,7 +20,6 @@ fn config(machine: &Plain) -> Result<String> {
 }
 
 #[test]
-#[ignore = "not yet run to its end with the image that it is for"]
 fn a_config_drive_is_read_whether_vfat_or_iso9660() -> Result<()> {
     let drive = "openstack/latest/user_data on /dev/vd";
     let machine = Plain::new()?;
