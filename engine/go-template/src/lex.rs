@@ -14,6 +14,10 @@ pub(crate) enum Piece {
 pub(crate) enum Word {
     /// `.a.b`, or `.` alone as an empty path.
     Field(Vec<String>),
+    /// `.a.b` right after a `)`.
+    Chain(Vec<String>),
+    /// `$a.b`; `$` alone is the variable with the empty name.
+    Variable(String, Vec<String>),
     /// A function or keyword.
     Name(String),
     Text(String),
@@ -22,6 +26,11 @@ pub(crate) enum Word {
     Pipe,
     Open,
     Close,
+    Comma,
+    /// `:=`
+    Declare,
+    /// `=`
+    Assign,
 }
 
 pub(crate) fn lex(template: &str) -> Result<Vec<Piece>, TemplateError> {
@@ -94,6 +103,27 @@ fn words(body: &str) -> Result<Vec<Word>, TemplateError> {
             ')' => {
                 chars.next();
                 words.push(Word::Close);
+                if chars.peek() == Some(&'.') {
+                    words.push(match bare(&mut chars)? {
+                        Word::Field(path) if !path.is_empty() => Word::Chain(path),
+                        _ => return Err(TemplateError::Parse("a `.` after `)` names no field".into())),
+                    });
+                }
+            }
+            ',' => {
+                chars.next();
+                words.push(Word::Comma);
+            }
+            '=' => {
+                chars.next();
+                words.push(Word::Assign);
+            }
+            ':' => {
+                chars.next();
+                if chars.next() != Some('=') {
+                    return Err(TemplateError::Parse("expected `:=`".into()));
+                }
+                words.push(Word::Declare);
             }
             '"' | '`' => words.push(Word::Text(literal(&mut chars)?)),
             _ => words.push(bare(&mut chars)?),
@@ -126,24 +156,41 @@ fn literal(chars: &mut Chars<'_>) -> Result<String, TemplateError> {
 
 fn bare(chars: &mut Chars<'_>) -> Result<Word, TemplateError> {
     let mut word = String::new();
-    while let Some(c) = chars.next_if(|c| !c.is_whitespace() && !"|()\"`".contains(*c)) {
+    while let Some(c) = chars.next_if(|c| !c.is_whitespace() && !"|()\"`,:=".contains(*c)) {
         word.push(c);
     }
+    let unknown = || TemplateError::Parse(format!("`{word}` is not understood"));
     if let Some(path) = word.strip_prefix('.') {
-        if path.is_empty() {
-            return Ok(Word::Field(Vec::new()));
-        }
-        let keys: Vec<String> = path.split('.').map(str::to_owned).collect();
-        let is_key = |key: &String| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_');
-        if keys.iter().all(is_key) {
-            return Ok(Word::Field(keys));
-        }
-    } else if word == "true" || word == "false" {
-        return Ok(Word::Bool(word == "true"));
-    } else if let Ok(number) = word.parse() {
-        return Ok(Word::Number(number));
-    } else if word.starts_with(|c: char| c.is_alphabetic()) && word.chars().all(char::is_alphanumeric) {
-        return Ok(Word::Name(word));
+        return if path.is_empty() {
+            Ok(Word::Field(Vec::new()))
+        } else {
+            keys(path).ok_or_else(unknown).map(Word::Field)
+        };
     }
-    Err(TemplateError::Parse(format!("`{word}` is not understood")))
+    if let Some(variable) = word.strip_prefix('$') {
+        let (name, path) =
+            variable.split_once('.').map_or((variable, None), |(name, path)| (name, Some(path)));
+        let path = path.map_or(Some(Vec::new()), keys).ok_or_else(unknown)?;
+        return if name.is_empty() || is_key(name) {
+            Ok(Word::Variable(name.to_owned(), path))
+        } else {
+            Err(unknown())
+        };
+    }
+    match word.as_str() {
+        "true" | "false" => Ok(Word::Bool(word == "true")),
+        _ if word.parse::<f64>().is_ok() && !word.starts_with(char::is_alphabetic) => {
+            word.parse().map(Word::Number).map_err(|_| unknown())
+        }
+        _ if word.starts_with(char::is_alphabetic) && is_key(&word) => Ok(Word::Name(word)),
+        _ => Err(unknown()),
+    }
+}
+
+fn keys(path: &str) -> Option<Vec<String>> {
+    path.split('.').map(|key| is_key(key).then(|| key.to_owned())).collect()
+}
+
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_')
 }

@@ -1,13 +1,16 @@
-//! The part of Go's text/template that docker-machine's `--format` needs, over JSON values.
+//! The part of Go's text/template that `--format` and unit scripts ask for, over JSON values.
 //!
-//! Known: text, `{{.Field.Path}}`, `{{.}}`, `{{json X}}`, `{{prettyjson X}}`, pipes into these,
-//! `{{if}}…{{else}}…{{end}}`, `{{range}}…{{else}}…{{end}}`, `{{index X k …}}`, `{{len X}}`,
-//! `{{not X}}`, `{{eq X Y}}`, `{{ne X Y}}`, `{{and …}}`, `{{or …}}`, `{{printf "…" …}}` with `%s %v
-//! %d %q`, string and number literals, comments and the `{{- -}}` trims. Everything else is refused by
-//! name, never printed wrongly.
+//! Known: text; `{{.Field.Path}}`, `{{.}}`, `{{$}}`, `{{(pipe).Field}}`; pipes; variables (`:=`, `=`);
+//! `if`, `range` (also `$k, $v :=`) and `with`, each with `else` and `else if`; `break`, `continue`; comments
+//! and the `{{- -}}` trims; Go's functions `and or not eq ne lt le gt ge index slice len print println
+//! printf`, and the docker client's `json prettyjson join split lower upper title pad truncate println`.
+//! `{{.Label "x"}}`, a method in Go, looks the argument up in the map of that name. Everything else is
+//! refused by name, never printed wrongly.
 
+mod functions;
 mod lex;
 mod parse;
+mod print;
 mod render;
 
 pub use render::Missing;
