@@ -4,35 +4,36 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read};
 use std::path::Path;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::Arg;
+use engine_image::archive::{Entry, Kind, Writer};
+use quiet_stdout::put;
 use serde_json::{Value, json};
 
+use crate::config::pairs;
 use crate::context::Folder;
+use crate::flags::{Options, flag, list, one};
 use crate::http::{Body, Client, Failure, escape};
 use crate::streams;
 
 const BUFFER: usize = 128 * 1024;
 
-pub(crate) fn command() -> Command {
-    let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    let list = |name: &'static str, help: &'static str| value(name, help).action(ArgAction::Append);
-    let flag = |name: &'static str, help: &'static str| value(name, help).action(ArgAction::SetTrue);
-    Command::new("build")
-        .about("Build an image from a Dockerfile")
-        .arg(list("tag", "Name and optionally a tag in the name:tag format").short('t'))
-        .arg(value("file", "Name of the Dockerfile (default is PATH/Dockerfile)").short('f'))
-        .arg(list("build-arg", "Set build-time variables"))
-        .arg(list("label", "Set metadata for an image"))
-        .arg(list("cache-from", "Images to consider as cache sources"))
-        .arg(list("add-host", "Add a custom host-to-IP mapping (host:ip)"))
-        .arg(value("target", "Set the target build stage to build"))
-        .arg(value("network", "Set the networking mode for the RUN instructions"))
-        .arg(value("platform", "Set platform if server is multi-platform capable"))
-        .arg(flag("no-cache", "Do not use cache when building the image"))
-        .arg(flag("pull", "Always attempt to pull a newer version of the image"))
-        .arg(flag("force-rm", "Always remove intermediate containers"))
-        .arg(flag("quiet", "Suppress the build output and print image ID on success").short('q'))
-        .arg(Arg::new("context").required(true).value_name("PATH | URL | -"))
+pub(crate) fn flags() -> Vec<Arg> {
+    vec![
+        list("add-host", None, "Add a custom host-to-IP mapping (host:ip)"),
+        list("build-arg", None, "Set build-time variables"),
+        list("cache-from", None, "Images to consider as cache sources"),
+        one("file", Some('f'), "Name of the Dockerfile (Default is 'PATH/Dockerfile')"),
+        flag("force-rm", None, "Always remove intermediate containers"),
+        list("label", None, "Set metadata for an image"),
+        one("network", None, "Set the networking mode for the RUN instructions during build"),
+        flag("no-cache", None, "Do not use cache when building the image"),
+        one("platform", None, "Set platform if server is multi-platform capable"),
+        flag("pull", None, "Always attempt to pull a newer version of the image"),
+        flag("quiet", Some('q'), "Suppress the build output and print image ID on success"),
+        flag("rm", None, "Remove intermediate containers after a successful build").default_value("true"),
+        list("tag", Some('t'), "Name and optionally a tag in the 'name:tag' format"),
+        one("target", None, "Set the target build stage to build."),
+    ]
 }
 
 /// What is sent as the context.
@@ -43,17 +44,17 @@ enum Source {
     Url,
 }
 
-pub(crate) fn build(client: &Client, options: &ArgMatches) -> Result<(), Failure> {
-    let context = options.get_one::<String>("context").expect("required").as_str();
+pub(crate) fn build(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let context = options.arg(0);
     let mut query = query(options)?;
-    let source = match context {
+    let source = match context.as_str() {
         "-" => Source::Stdin,
         url if url.starts_with("http://") || url.starts_with("https://") => {
             query.push(("remote".into(), url.to_owned()));
             Source::Url
         }
         path => {
-            let dockerfile = dockerfile_in(Path::new(path), options.get_one::<String>("file"))?;
+            let dockerfile = dockerfile_in(Path::new(path), &options.text("file"))?;
             let folder = Folder::open(Path::new(path), &dockerfile)?;
             query.push(("dockerfile".into(), dockerfile));
             Source::Folder(folder)
@@ -61,17 +62,69 @@ pub(crate) fn build(client: &Client, options: &ArgMatches) -> Result<(), Failure
     };
     let pairs: Vec<String> = query.iter().map(|(k, v)| format!("{k}={}", escape(v))).collect();
     let path = format!("/build?{}", pairs.join("&"));
+    let quiet = options.is_set("quiet")?;
     let answer = match source {
         Source::Url => client.send("POST", &path, Body::None)?,
-        Source::Stdin => client.send("POST", &path, Body::Stream(&mut io::stdin().lock()))?,
-        Source::Folder(folder) => send_folder(client, &path, &folder)?,
+        Source::Stdin => client.send("POST", &path, Body::Stream(&mut Told::new(stdin_context()?, quiet)))?,
+        Source::Folder(folder) => send_folder(client, &path, &folder, quiet)?,
     };
-    streams::progress(answer)
+    streams::progress(answer, streams::Shown::Out)?;
+    Ok(0)
+}
+
+/// A context that says how large it was once it is sent.
+struct Told<R> {
+    context: R,
+    bytes: u64,
+    quiet: bool,
+}
+
+impl<R> Told<R> {
+    fn new(context: R, quiet: bool) -> Told<R> {
+        Told { context, bytes: 0, quiet }
+    }
+}
+
+impl<R: Read> Read for Told<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.context.read(buffer)?;
+        self.bytes += n as u64;
+        if n == 0 && !std::mem::replace(&mut self.quiet, true) {
+            put!("Sending build context to Docker daemon  {}\r\r\n", engine_api::size::human(self.bytes));
+        }
+        Ok(n)
+    }
+}
+
+/// Stdin as a context: a tar as it is, and anything else as the Dockerfile of one.
+fn stdin_context() -> Result<Box<dyn Read>, Failure> {
+    const HEAD: u64 = 512;
+    let mut head = Vec::new();
+    io::stdin().take(HEAD).read_to_end(&mut head)?;
+    let is_packed = [&[0x1f, 0x8b][..], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z'], &[0x28, 0xb5, 0x2f, 0xfd]]
+        .iter()
+        .any(|magic| head.starts_with(magic));
+    if is_packed || head.get(257..262) == Some(b"ustar") {
+        return Ok(Box::new(io::Cursor::new(head).chain(io::stdin())));
+    }
+    io::stdin().read_to_end(&mut head)?;
+    let mut entry = Entry::new(b"Dockerfile".to_vec(), Kind::File, 0o600);
+    entry.size = head.len() as u64;
+    let mut tar = Writer::new(Vec::new());
+    tar.entry(&entry)?;
+    tar.content(&mut head.as_slice())?;
+    Ok(Box::new(io::Cursor::new(tar.finish()?)))
 }
 
 /// Packs on one thread and sends from another, so that no context is ever whole in memory.
-fn send_folder(client: &Client, path: &str, folder: &Folder) -> Result<crate::http::Answer, Failure> {
-    let (mut reader, writer) = io::pipe()?;
+fn send_folder(
+    client: &Client,
+    path: &str,
+    folder: &Folder,
+    quiet: bool,
+) -> Result<crate::http::Answer, Failure> {
+    let (reader, writer) = io::pipe()?;
+    let mut reader = Told::new(reader, quiet);
     std::thread::scope(|scope| {
         let packer = scope.spawn(move || folder.pack(BufWriter::with_capacity(BUFFER, writer)));
         let sent = client.send("POST", path, Body::Stream(&mut reader as &mut dyn Read));
@@ -86,8 +139,10 @@ fn send_folder(client: &Client, path: &str, folder: &Folder) -> Result<crate::ht
 }
 
 /// `-f` is relative to where the client runs, and must lie in the context.
-fn dockerfile_in(context: &Path, file: Option<&String>) -> Result<String, Failure> {
-    let Some(file) = file else { return Ok("Dockerfile".into()) };
+fn dockerfile_in(context: &Path, file: &str) -> Result<String, Failure> {
+    if file.is_empty() {
+        return Ok("Dockerfile".into());
+    }
     let real = |path: &Path| {
         path.canonicalize().map_err(|error| {
             Failure::Usage(format!("unable to prepare context: {}: {error}", path.display()))
@@ -102,36 +157,34 @@ fn dockerfile_in(context: &Path, file: Option<&String>) -> Result<String, Failur
     }
 }
 
-fn many(options: &ArgMatches, name: &str) -> Vec<String> {
-    options.get_many::<String>(name).into_iter().flatten().cloned().collect()
-}
-
-fn query(options: &ArgMatches) -> Result<Vec<(String, String)>, Failure> {
-    let mut query: Vec<(String, String)> = vec![("rm".into(), "1".into())];
+fn query(options: &Options<'_>) -> Result<Vec<(String, String)>, Failure> {
+    let mut query: Vec<(String, String)> = Vec::new();
     let mut put = |key: &str, value: String| query.push((key.to_owned(), value));
-    for tag in many(options, "tag") {
+    for tag in options.many("tag") {
         put("t", tag);
     }
-    for host in many(options, "add-host") {
+    for host in options.many("add-host") {
         put("extrahosts", host);
     }
-    for (flag, key) in [("no-cache", "nocache"), ("pull", "pull"), ("force-rm", "forcerm"), ("quiet", "q")] {
-        if options.get_flag(flag) {
+    let switches =
+        [("rm", "rm"), ("no-cache", "nocache"), ("pull", "pull"), ("force-rm", "forcerm"), ("quiet", "q")];
+    for (flag, key) in switches {
+        if options.is_set(flag)? {
             put(key, "1".into());
         }
     }
     for (option, key) in [("target", "target"), ("network", "networkmode"), ("platform", "platform")] {
-        if let Some(value) = options.get_one::<String>(option) {
-            put(key, value.clone());
+        if options.is_given(option) {
+            put(key, options.text(option));
         }
     }
-    put("buildargs", json!(build_args(&many(options, "build-arg"))).to_string());
-    let labels: BTreeMap<String, String> = many(options, "label")
-        .iter()
-        .map(|l| l.split_once('=').map_or((l.clone(), String::new()), |(k, v)| (k.to_owned(), v.to_owned())))
-        .collect();
-    put("labels", json!(labels).to_string());
-    let sources = many(options, "cache-from");
+    // Docker's engine removes unless it is told not to.
+    if !options.is_set("rm")? {
+        put("rm", "0".into());
+    }
+    put("buildargs", json!(build_args(&options.many("build-arg"))).to_string());
+    put("labels", json!(pairs(&options.many("label"))).to_string());
+    let sources = options.many("cache-from");
     if !sources.is_empty() {
         put("cachefrom", json!(sources).to_string());
     }
@@ -155,8 +208,9 @@ mod tests {
     fn flags_become_a_query() {
         let words =
             ["build", "-t", "a:1", "-t", "b", "--build-arg", "X=1", "--no-cache", "--target", "s", "."];
-        let options = command().try_get_matches_from(words).unwrap();
-        let query = query(&options).unwrap();
+        let command = clap::Command::new("build").args(flags()).arg(Arg::new("args").num_args(0..));
+        let matches = command.try_get_matches_from(words).unwrap();
+        let query = query(&Options::new(&matches, &[])).unwrap();
         let has = |key: &str, value: &str| query.iter().any(|(k, v)| k == key && v == value);
         assert!(has("t", "a:1") && has("t", "b") && has("nocache", "1") && has("target", "s"));
         assert!(
@@ -173,8 +227,8 @@ mod tests {
         }
         let file = |name: &str| dir.path().join(name).display().to_string();
         let context = dir.path().join("ctx");
-        assert_eq!(dockerfile_in(&context, Some(&file("ctx/D"))).unwrap(), "D");
-        let e = dockerfile_in(&context, Some(&file("out"))).unwrap_err().to_string();
+        assert_eq!(dockerfile_in(&context, &file("ctx/D")).unwrap(), "D");
+        let e = dockerfile_in(&context, &file("out")).unwrap_err().to_string();
         assert!(e.contains("must be within the build context"), "{e}");
     }
 }

@@ -6,25 +6,21 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::Arg;
 use engine_image::archive::{ExtractOptions, NoWatch, Reader, Writer, extract, pack_entry};
 use engine_image::overlay::open_folder;
 
+use crate::flags::{Options, flag};
 use crate::http::{Body, Client, Failure, escape};
 
 const BUFFER: usize = 128 * 1024;
 
-pub(crate) fn command() -> Command {
-    let flag = |name: &'static str, short: char, help: &'static str| {
-        Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).help(help)
-    };
-    Command::new("cp")
-        .about("Copy files/folders between a container and the local filesystem")
-        .arg(flag("archive", 'a', "Archive mode (copy all uid/gid information)"))
-        .arg(flag("follow-link", 'L', "Always follow symbol link in SRC_PATH"))
-        .arg(flag("quiet", 'q', "Suppress progress output during copy"))
-        .arg(Arg::new("source").required(true).value_name("SRC"))
-        .arg(Arg::new("target").required(true).value_name("DEST"))
+pub(crate) fn flags() -> Vec<Arg> {
+    vec![
+        flag("archive", Some('a'), "Archive mode (copy all uid/gid information)"),
+        flag("follow-link", Some('L'), "Always follow symbol link in SRC_PATH"),
+        flag("quiet", Some('q'), "Suppress progress output during copy"),
+    ]
 }
 
 /// One side of a copy.
@@ -44,10 +40,10 @@ fn place(text: &str) -> Place<'_> {
     }
 }
 
-pub(crate) fn cp(client: &Client, options: &ArgMatches) -> Result<(), Failure> {
-    let word = |name| options.get_one::<String>(name).expect("required").as_str();
-    let flags = Flags { archive: options.get_flag("archive"), follow: options.get_flag("follow-link") };
-    match (place(word("source")), place(word("target"))) {
+pub(crate) fn cp(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let (source, target) = (options.arg(0), options.arg(1));
+    let flags = Flags { archive: options.is_set("archive")?, follow: options.is_set("follow-link")? };
+    match (place(&source), place(&target)) {
         (Place::Container { name, path }, Place::Local(to)) => from_container(client, name, path, to, flags),
         (Place::Local(from), Place::Container { name, path }) => {
             to_container(client, from, name, path, flags)
@@ -56,7 +52,8 @@ pub(crate) fn cp(client: &Client, options: &ArgMatches) -> Result<(), Failure> {
             Err(Failure::Usage("copying between containers is not supported".into()))
         }
         _ => Err(Failure::Usage("must specify at least one container source".into())),
-    }
+    }?;
+    Ok(0)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,8 +96,10 @@ fn last_part(path: &str) -> OsString {
 fn from_container(client: &Client, name: &str, path: &str, to: &str, flags: Flags) -> Result<(), Failure> {
     let mut path = path.to_owned();
     let found = stat(client, name, &path)?;
-    let found = found
-        .ok_or_else(|| Failure::Refused(format!("Could not find the file {path} in container {name}")))?;
+    let found = found.ok_or_else(|| Failure::Refused {
+        text: format!("Could not find the file {path} in container {name}"),
+        status: 404,
+    })?;
     let mut is_folder = found.is_folder;
     if flags.follow && !found.link.is_empty() {
         path = found.link;
@@ -144,6 +143,12 @@ fn extract_options(flags: Flags) -> ExtractOptions {
 /// Unpacks beside the target first, because in the archive it has another name.
 fn unpack_as(target: &Path, name: &OsStr, tar: &mut impl io::BufRead, flags: Flags) -> Result<(), Failure> {
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Failure::Usage(format!(
+            "invalid output path: directory \"{}\" does not exist",
+            parent.display()
+        )));
+    }
     let beside = tempfile::Builder::new()
         .prefix(".docker-cp-")
         .tempdir_in(parent)

@@ -35,8 +35,8 @@ enum Framing {
 pub(crate) enum Failure {
     #[error("Cannot connect to the Docker daemon at unix://{0}. Is the docker daemon running?")]
     NoEngine(String),
-    #[error("Error response from daemon: {0}")]
-    Refused(String),
+    #[error("Error response from daemon: {text}")]
+    Refused { text: String, status: u16 },
     /// With the exit code the stock client would end with.
     #[error("{text}")]
     Ended { text: String, code: u8 },
@@ -45,30 +45,45 @@ pub(crate) enum Failure {
     Missing,
     #[error("{0}")]
     Usage(String),
+    /// A flag that does not parse.
+    #[error("{0}")]
+    Flag(String),
     #[error("the connection to the engine broke: {0}")]
     Broken(#[from] io::Error),
 }
 
 impl Client {
-    /// From `DOCKER_HOST` or the usual place.
-    pub(crate) fn from_env() -> Result<Client, Failure> {
-        match std::env::var("DOCKER_HOST") {
-            Err(_) => Ok(Client { socket: "/var/run/docker.sock".into() }),
-            Ok(host) => match host.strip_prefix("unix://") {
-                Some(path) => Ok(Client { socket: path.into() }),
-                None => Err(Failure::Usage(format!(
-                    "DOCKER_HOST={host}: this client speaks to unix:// sockets only"
-                ))),
-            },
+    /// At `host`, or else at `DOCKER_HOST`, or else at the usual place.
+    pub(crate) fn open(host: Option<&String>) -> Result<Client, Failure> {
+        let host =
+            host.cloned().or_else(|| std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()));
+        let Some(host) = host else { return Ok(Client { socket: "/var/run/docker.sock".into() }) };
+        match host.strip_prefix("unix://") {
+            Some(path) => Ok(Client { socket: path.into() }),
+            None => Err(Failure::Usage(format!(
+                "this client speaks to unix:// sockets only, not to {host}: use the stock client for that"
+            ))),
         }
     }
 
     /// Sends a request; an answer of 400 and above is a [`Failure::Refused`].
     pub(crate) fn send(&self, method: &str, path: &str, body: Body<'_>) -> Result<Answer, Failure> {
+        self.send_with(method, path, "", body)
+    }
+
+    /// The same with more header lines.
+    pub(crate) fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: Body<'_>,
+    ) -> Result<Answer, Failure> {
         let shown = self.socket.display().to_string();
         let stream = UnixStream::connect(&self.socket).map_err(|_| Failure::NoEngine(shown))?;
         let mut out = stream.try_clone()?;
-        let mut head = format!("{method} /v1.41{path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n");
+        let mut head =
+            format!("{method} /v1.41{path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n{headers}");
         match &body {
             Body::None => head.push_str("Content-Length: 0\r\n\r\n"),
             Body::Json(value) => {
@@ -91,18 +106,23 @@ impl Client {
             }
         }
         out.write_all(head.as_bytes())?;
-        if let Body::Stream(source) = body {
-            send_chunks(&mut out, source)?;
-        }
-        let answer = read_head(BufReader::new(stream))?;
+        let sent = match body {
+            Body::Stream(source) => send_chunks(&mut out, source),
+            _ => Ok(()),
+        };
+        // An engine that stops reading says why.
+        let answer = match (read_head(BufReader::new(stream)), sent) {
+            (Ok(answer), _) => answer,
+            (Err(_), Err(broken)) | (Err(broken), Ok(())) => return Err(broken.into()),
+        };
         if method == "HEAD" && answer.status == 404 {
             return Err(Failure::Missing);
         }
-        if answer.status >= 400 {
+        let answer_status = answer.status;
+        if answer_status >= 400 {
             let value: Value = serde_json::from_slice(&answer.bytes()?).unwrap_or_default();
-            return Err(Failure::Refused(
-                value["message"].as_str().unwrap_or("the request failed").to_owned(),
-            ));
+            let text = value["message"].as_str().unwrap_or("the request failed").to_owned();
+            return Err(Failure::Refused { text, status: answer_status });
         }
         Ok(answer)
     }
@@ -255,6 +275,16 @@ fn copy(source: &mut dyn Read, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) ->
             0 => return Ok(()),
             n => take(&buffer[..n])?,
         }
+    }
+}
+
+/// An error of this host as Go words it.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::IsADirectory => "is a directory".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -2,216 +2,206 @@
 //!
 //! It speaks to one engine over its unix socket (`DOCKER_HOST=unix://…` or /var/run/docker.sock) and prints
 //! what the stock client prints. It does what units and admins need on a host; it knows no contexts, no TLS,
-//! no plugins.
+//! no plugins, no swarm. The engine's tests hold it against the stock client, line by line.
 
+mod auth;
 mod build;
+mod config;
 mod context;
 mod cp;
+mod describe;
+mod flags;
+mod format;
 mod http;
+mod images;
+mod life;
+mod line;
+mod lists;
+mod misuse;
+mod mounts;
+mod objects;
+mod ports;
 mod run;
-mod show;
 mod streams;
+mod terminal;
+mod verbs;
+mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
-use http::{Body, Client, Failure, escape};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command};
+use flags::Options;
+use http::{Client, Failure};
+use verbs::Verb;
 
 /// The command line, for help, man pages and completions.
 pub fn command() -> Command {
-    let names = || Arg::new("name").required(true).num_args(1..).value_name("NAME");
-    let flag = |long: &'static str, short: char, help: &'static str| {
-        Arg::new(long).long(long).short(short).action(ArgAction::SetTrue).help(help)
-    };
-    let time =
-        || Arg::new("time").long("time").short('t').value_name("SECONDS").help("Seconds before killing it");
-    Command::new("docker")
-        .about("Docker's verbs for this host's engine")
-        .version(env!("CARGO_PKG_VERSION"))
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(run::command("run", "Create and run a new container from an image"))
-        .subcommand(run::command("create", "Create a new container"))
-        .subcommand(run::exec_command())
-        .subcommand(
-            Command::new("ps")
-                .about("List containers")
-                .arg(flag("all", 'a', "Show all containers (default shows just running)"))
-                .arg(flag("quiet", 'q', "Only display container IDs")),
-        )
-        .subcommand(Command::new("images").about("List images").arg(flag(
-            "quiet",
-            'q',
-            "Only show image IDs",
-        )))
-        .subcommand(Command::new("start").about("Start one or more stopped containers").arg(names()))
-        .subcommand(
-            Command::new("stop").about("Stop one or more running containers").arg(time()).arg(names()),
-        )
-        .subcommand(Command::new("restart").about("Restart one or more containers").arg(time()).arg(names()))
-        .subcommand(
-            Command::new("kill")
-                .about("Kill one or more running containers")
-                .arg(Arg::new("signal").long("signal").short('s').value_name("SIGNAL").help("Signal to send"))
-                .arg(names()),
-        )
-        .subcommand(
-            Command::new("rm")
-                .about("Remove one or more containers")
-                .arg(flag("force", 'f', "Force the removal of a running container"))
-                .arg(flag("volumes", 'v', "Remove anonymous volumes associated with the container"))
-                .arg(names()),
-        )
-        .subcommand(
-            Command::new("rmi")
-                .about("Remove one or more images")
-                .arg(flag("force", 'f', "Force removal of the image"))
-                .arg(names()),
-        )
-        .subcommand(
-            Command::new("wait")
-                .about("Block until containers stop, then print their exit codes")
-                .arg(names()),
-        )
-        .subcommand(
-            Command::new("logs")
-                .about("Fetch the logs of a container")
-                .arg(flag("follow", 'f', "Follow log output"))
-                .arg(flag("timestamps", 't', "Show timestamps"))
-                .arg(
-                    Arg::new("tail")
-                        .long("tail")
-                        .short('n')
-                        .default_value("all")
-                        .help("Lines to show from the end"),
-                )
-                .arg(Arg::new("name").required(true).value_name("CONTAINER")),
-        )
-        .subcommand(
-            Command::new("inspect")
-                .about("Return low-level information on containers and images")
-                .arg(names()),
-        )
-        .subcommand(
-            Command::new("pull")
-                .about("Download an image from a registry")
-                .arg(Arg::new("name").required(true).value_name("IMAGE")),
-        )
-        .subcommand(
-            Command::new("load").about("Load an image from a tar archive or STDIN").arg(
-                Arg::new("input")
-                    .long("input")
-                    .short('i')
-                    .value_name("FILE")
-                    .help("Read from tar archive file, instead of STDIN"),
-            ),
-        )
-        .subcommand(build::command())
-        .subcommand(cp::command())
-        .subcommand(Command::new("version").about("Show the version of client and engine"))
-        .subcommand(Command::new("info").about("Display what the engine says of itself"))
+    line::command(&verbs::verbs())
 }
 
 /// Runs the client.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let matches = match command().try_get_matches_from(args) {
-        Ok(matches) => matches,
-        Err(usage) => {
-            // A closed terminal is no reason for another complaint.
-            let _ = usage.print();
-            return ExitCode::from(if usage.use_stderr() { 125 } else { 0 });
+    let verbs = verbs::verbs();
+    let mut docker = line::command(&verbs);
+    if args.len() < 2 {
+        quiet_stdout::put!("{}", docker.render_help());
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match docker.try_get_matches_from_mut(args) {
+        Ok(matches) => obey(&verbs, &mut docker, &matches),
+        Err(error) => complain(&mut docker, &words, &error),
+    }
+}
+
+fn complain(docker: &mut Command, words: &[String], error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            quiet_stdout::put!("{error}");
+            ExitCode::SUCCESS
         }
+        // A group without a verb.
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let path = path_of(docker, words);
+            let group = path.iter().try_fold(&mut *docker, |command, name| command.find_subcommand_mut(name));
+            if let Some(group) = group {
+                eprint!("{}", group.render_help());
+            }
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let path = path_of(docker, words);
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let (text, code) = misuse::usage_words(docker, &path, error);
+            eprintln!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The verb that a command line which does not parse was meant for.
+fn path_of(docker: &Command, words: &[String]) -> Vec<String> {
+    let (mut path, mut command) = (Vec::new(), docker);
+    let mut rest = words.iter().skip(1);
+    while let Some(word) = rest.next() {
+        match command.find_subcommand(word) {
+            Some(below) => {
+                path.push(word.clone());
+                command = below;
+            }
+            None if path.is_empty() && (word == "-H" || word == "--host") => drop(rest.next()),
+            None if path.is_empty() && word.starts_with('-') => {}
+            None => break,
+        }
+    }
+    path
+}
+
+fn obey(verbs: &[Verb], docker: &mut Command, matches: &ArgMatches) -> ExitCode {
+    let (mut path, mut inner) = (Vec::new(), matches);
+    while let Some((name, below)) = inner.subcommand() {
+        path.push(name);
+        inner = below;
+    }
+    let Some(asked) = line::find(verbs, &path) else {
+        eprint!("{}", docker.render_help());
+        return ExitCode::SUCCESS;
     };
-    let (verb, options) = matches.subcommand().expect("clap asks for one");
-    match Client::from_env().and_then(|client| dispatch(&client, verb, options)) {
+    let verb = &verbs[asked.verb];
+    let shorts = path.iter().try_fold(&*docker, |command, name| command.find_subcommand(name));
+    let shorts: Vec<(String, char)> = shorts
+        .into_iter()
+        .flat_map(Command::get_arguments)
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.get_short()?)))
+        .collect();
+    let options = Options::new(inner, &shorts);
+    if let Some(words) = misuse::count_words(docker, &asked.path, verb.takes, options.args().len()) {
+        eprintln!("{words}");
+        return ExitCode::from(1);
+    }
+    let done =
+        Client::open(matches.get_one::<String>("host")).and_then(|client| (verb.act)(&client, &options));
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            if let Failure::Ended { text, code } = &failure
-                && verb == "build"
-            {
+            let (text, code) = explain(docker, &asked.path, verb.name, failure);
+            if !text.is_empty() {
                 eprintln!("{text}");
-                return ExitCode::from(*code);
             }
-            let runs = matches!(verb, "run" | "create");
-            eprintln!("{}{failure}", if runs { "docker: " } else { "" });
-            ExitCode::from(if runs { run::exit_code(&failure.to_string()) } else { 1 })
+            ExitCode::from(code)
         }
     }
 }
 
-fn dispatch(client: &Client, verb: &str, options: &ArgMatches) -> Result<u8, Failure> {
-    let seconds = |options: &ArgMatches| {
-        options.get_one::<String>("time").map(|t| format!("?t={}", escape(t))).unwrap_or_default()
-    };
-    match verb {
-        "run" => return run::run(client, options),
-        "create" => run::create(client, options).map(|id| println!("{id}"))?,
-        "exec" => return run::exec(client, options),
-        "ps" => show::ps(client, options)?,
-        "images" => show::images(client, options)?,
-        "version" => show::version(client)?,
-        "info" => show::info(client)?,
-        "inspect" => return show::inspect(client, options),
-        "logs" => streams::logs(client, options)?,
-        "pull" => streams::pull(client, options.get_one::<String>("name").expect("required"))?,
-        "load" => streams::load(client, options.get_one::<String>("input").map(String::as_str))?,
-        "build" => build::build(client, options)?,
-        "cp" => cp::cp(client, options)?,
-        "wait" => {
-            return each(options, |name| {
-                let done = client.json("POST", &format!("/containers/{}/wait", escape(name)), Body::None)?;
-                println!("{}", done["StatusCode"]);
-                Ok(())
-            });
+/// A failure in the words of Docker's client, with its exit code.
+fn explain(docker: &mut Command, path: &str, verb: &str, failure: Failure) -> (String, u8) {
+    let with_help = |text: &str| format!("docker: {text}\n\nRun 'docker {path} --help' for more information");
+    match failure {
+        Failure::Flag(problem) => (misuse::flag_words(docker, path, &problem), 125),
+        Failure::Ended { text, code } if verb != "run" => (text, code),
+        Failure::Usage(text) if verb == "create" => (with_help(&text), 125),
+        failure if verb == "run" => {
+            let text = failure.to_string();
+            (with_help(&text), run::exit_code(&text))
         }
-        "start" => return on_each(client, options, "POST", |n| format!("/containers/{n}/start")),
-        "stop" => {
-            return on_each(client, options, "POST", |n| format!("/containers/{n}/stop{}", seconds(options)));
-        }
-        "restart" => {
-            return on_each(client, options, "POST", |n| {
-                format!("/containers/{n}/restart{}", seconds(options))
-            });
-        }
-        "kill" => {
-            let signal = options.get_one::<String>("signal").cloned().unwrap_or_default();
-            return on_each(client, options, "POST", |n| {
-                format!("/containers/{n}/kill?signal={}", escape(&signal))
-            });
-        }
-        "rm" => {
-            let (force, volumes) = (options.get_flag("force"), options.get_flag("volumes"));
-            return on_each(client, options, "DELETE", |n| {
-                format!("/containers/{n}?force={force}&v={volumes}")
-            });
-        }
-        _ => return show::rmi(client, options),
+        failure => (failure.to_string(), 1),
     }
-    Ok(0)
 }
 
-/// Does something to each container named and prints its name; goes on past failures.
-fn on_each(
-    client: &Client,
-    options: &ArgMatches,
-    method: &str,
-    path: impl Fn(&str) -> String,
-) -> Result<u8, Failure> {
-    each(options, |name| {
-        client.send(method, &path(&escape(name)), Body::None)?;
-        println!("{name}");
-        Ok(())
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn each(options: &ArgMatches, mut act: impl FnMut(&str) -> Result<(), Failure>) -> Result<u8, Failure> {
-    let mut code = 0;
-    for name in options.get_many::<String>("name").into_iter().flatten() {
-        if let Err(failure) = act(name) {
-            eprintln!("{failure}");
-            code = 1;
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+        for verb in verbs::verbs() {
+            let path: Vec<&str> = verb.name.split(' ').collect();
+            assert!(line::find(&verbs::verbs(), &path).is_some(), "{}", verb.name);
         }
     }
-    Ok(code)
+
+    #[test]
+    fn wrong_use_is_answered_in_dockers_words() {
+        for (line, expected, code) in [
+            (
+                "docker nonsense",
+                "docker: unknown command: docker nonsense\n\nRun 'docker --help' for more information",
+                1,
+            ),
+            (
+                "docker network foo",
+                "docker: unknown command: docker network foo\n\nUsage:  docker network\n\nRun 'docker network --help' for more information",
+                1,
+            ),
+            (
+                "docker ps --nope",
+                "unknown flag: --nope\n\nUsage:  docker ps [OPTIONS]\n\nRun 'docker ps --help' for more information",
+                125,
+            ),
+            (
+                "docker ps -Z",
+                "unknown shorthand flag: 'Z' in -Z\n\nUsage:  docker ps [OPTIONS]\n\nRun 'docker ps --help' for more information",
+                125,
+            ),
+            (
+                "docker run --name",
+                "flag needs an argument: --name\n\nUsage:  docker run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'docker run --help' for more information",
+                125,
+            ),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let mut docker = command();
+            let error = docker.try_get_matches_from_mut(&words).unwrap_err();
+            let path = path_of(&docker, &words);
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            assert_eq!(
+                misuse::usage_words(&mut docker, &path, &error),
+                (expected.to_owned(), code),
+                "{line}"
+            );
+        }
+    }
 }

@@ -1,227 +1,281 @@
-//! run, create and exec.
+//! run, create, start, attach and exec.
 
-use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, IsTerminal};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::Arg;
+use quiet_stdout::say;
 use serde_json::{Value, json};
 
+use crate::config::{self, Described};
+use crate::flags::{Options, flag, list, one};
 use crate::http::{Body, Client, Failure, escape};
+use crate::life::each;
 use crate::streams;
+use crate::terminal::{Raw, Signals};
 
-fn list(long: &'static str, short: Option<char>, help: &'static str) -> Arg {
-    let arg = Arg::new(long).long(long).action(ArgAction::Append).help(help);
-    short.map_or(arg.clone(), |c| arg.short(c))
+fn keys() -> Arg {
+    one("detach-keys", None, "Override the key sequence for detaching a container")
 }
 
-fn one(long: &'static str, short: Option<char>, help: &'static str) -> Arg {
-    list(long, short, help).action(ArgAction::Set)
+fn proxy() -> Arg {
+    flag("sig-proxy", None, "Proxy received signals to the process").default_value("true")
 }
 
-fn flag(long: &'static str, short: Option<char>, help: &'static str) -> Arg {
-    list(long, short, help).action(ArgAction::SetTrue)
+pub(crate) fn flags() -> Vec<Arg> {
+    let mut flags = config::flags();
+    flags.push(flag("detach", Some('d'), "Run container in background and print container ID"));
+    flags.extend([keys(), proxy()]);
+    flags
 }
 
-pub(crate) fn command(name: &'static str, about: &'static str) -> Command {
-    Command::new(name)
-        .about(about)
-        .arg(flag("detach", Some('d'), "Run container in background and print container ID"))
-        .arg(flag("interactive", Some('i'), "Keep STDIN open even if not attached"))
-        .arg(flag("tty", Some('t'), "Allocate a pseudo-TTY"))
-        .arg(flag("rm", None, "Automatically remove the container when it exits"))
-        .arg(flag("privileged", None, "Give extended privileges to this container"))
-        .arg(flag("read-only", None, "Mount the container's root filesystem as read only"))
-        .arg(flag("init", None, "Run an init inside the container"))
-        .arg(one("name", None, "Assign a name to the container"))
-        .arg(one("user", Some('u'), "Username or UID (format: <name|uid>[:<group|gid>])"))
-        .arg(one("workdir", Some('w'), "Working directory inside the container"))
-        .arg(one("hostname", Some('h'), "Container host name").id("hostname"))
-        .arg(one("entrypoint", None, "Overwrite the default ENTRYPOINT of the image"))
-        .arg(one("network", None, "Connect a container to a network").visible_alias("net"))
-        .arg(one("memory", Some('m'), "Memory limit"))
-        .arg(one("cpus", None, "Number of CPUs"))
-        .arg(one("restart", None, "Restart policy to apply when a container exits"))
-        .arg(list("env", Some('e'), "Set environment variables"))
-        .arg(list("volume", Some('v'), "Bind mount a volume"))
-        .arg(list("publish", Some('p'), "Publish a container's port(s) to the host"))
-        .arg(list("label", Some('l'), "Set meta data on a container"))
-        .arg(list("cap-add", None, "Add Linux capabilities"))
-        .arg(list("cap-drop", None, "Drop Linux capabilities"))
-        .arg(list("security-opt", None, "Security Options"))
-        .arg(list("link", None, "Add link to another container"))
-        .arg(list("dns", None, "Set custom DNS servers"))
-        .arg(list("add-host", None, "Add a custom host-to-IP mapping (host:ip)"))
-        .disable_help_flag(true)
-        .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Print help"))
-        .arg(
-            Arg::new("image")
-                .required(true)
-                .num_args(1..)
-                .trailing_var_arg(true)
-                .allow_hyphen_values(true)
-                .value_names(["IMAGE", "COMMAND"]),
-        )
+pub(crate) fn attach_flags() -> Vec<Arg> {
+    vec![keys(), flag("no-stdin", None, "Do not attach STDIN"), proxy()]
 }
 
-pub(crate) fn exec_command() -> Command {
-    Command::new("exec")
-        .about("Execute a command in a running container")
-        .arg(flag("detach", Some('d'), "Detached mode: run command in the background"))
-        .arg(flag("interactive", Some('i'), "Keep STDIN open even if not attached"))
-        .arg(flag("tty", Some('t'), "Allocate a pseudo-TTY"))
-        .arg(one("user", Some('u'), "Username or UID (format: <name|uid>[:<group|gid>])"))
-        .arg(one("workdir", Some('w'), "Working directory inside the container"))
-        .arg(list("env", Some('e'), "Set environment variables"))
-        .arg(
-            Arg::new("command")
-                .required(true)
-                .num_args(2..)
-                .trailing_var_arg(true)
-                .allow_hyphen_values(true)
-                .value_names(["CONTAINER", "COMMAND"]),
-        )
+pub(crate) fn start_flags() -> Vec<Arg> {
+    vec![
+        flag("attach", Some('a'), "Attach STDOUT/STDERR and forward signals"),
+        keys(),
+        flag("interactive", Some('i'), "Attach container's STDIN"),
+    ]
 }
 
-fn many(options: &ArgMatches, name: &str) -> Vec<String> {
-    options.get_many::<String>(name).into_iter().flatten().cloned().collect()
+pub(crate) fn exec_flags() -> Vec<Arg> {
+    vec![
+        flag("detach", Some('d'), "Detached mode: run command in the background"),
+        keys(),
+        list("env", Some('e'), "Set environment variables"),
+        list("env-file", None, "Read in a file of environment variables"),
+        flag("interactive", Some('i'), "Keep STDIN open even if not attached"),
+        flag("privileged", None, "Give extended privileges to the command"),
+        flag("tty", Some('t'), "Allocate a pseudo-TTY"),
+        one("user", Some('u'), "Username or UID (format: \"<name|uid>[:<group|gid>]\")"),
+        one("workdir", Some('w'), "Working directory inside the container"),
+    ]
 }
 
-fn text(options: &ArgMatches, name: &str) -> String {
-    options.get_one::<String>(name).cloned().unwrap_or_default()
-}
-
-/// `KEY` alone takes its value from this process.
-fn environment(options: &ArgMatches) -> Vec<String> {
-    let whole = |entry: String| match entry.contains('=') {
-        true => Some(entry),
-        false => std::env::var(&entry).ok().map(|value| format!("{entry}={value}")),
-    };
-    many(options, "env").into_iter().filter_map(whole).collect()
-}
-
-/// `[ip:][public:]private[/protocol]` as a port and its binding.
-fn publish(spec: &str) -> Result<(String, Value), Failure> {
-    let (address, protocol) = spec.split_once('/').unwrap_or((spec, "tcp"));
-    let parts: Vec<&str> = address.split(':').collect();
-    let (ip, public, private) = match parts.as_slice() {
-        [private] => ("", "", *private),
-        [public, private] => ("", *public, *private),
-        [ip, public, private] => (*ip, *public, *private),
-        _ => return Err(Failure::Usage(format!("invalid publish: {spec}"))),
-    };
-    if private.parse::<u16>().is_err() {
-        return Err(Failure::Usage(format!("invalid containerPort: {private}")));
+/// A terminal cannot be made of a pipe.
+fn check_terminal(stdin: bool, tty: bool) -> Result<(), Failure> {
+    if stdin && tty && !io::stdin().is_terminal() {
+        let text = "cannot attach stdin to a TTY-enabled container because stdin is not a terminal";
+        return Err(Failure::Usage(text.into()));
     }
-    Ok((format!("{private}/{protocol}"), json!({ "HostIp": ip, "HostPort": public })))
+    Ok(())
 }
 
-fn body(options: &ArgMatches, attach: bool) -> Result<(String, Value), Failure> {
-    let words = many(options, "image");
-    let (image, command) = words.split_first().expect("required");
-    let mut ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for spec in many(options, "publish") {
-        let (port, binding) = publish(&spec)?;
-        ports.entry(port).or_default().push(binding);
-    }
-    let exposed: BTreeMap<&String, Value> = ports.keys().map(|p| (p, json!({}))).collect();
-    let labels: BTreeMap<String, String> = many(options, "label")
-        .iter()
-        .map(|l| l.split_once('=').map_or((l.clone(), String::new()), |(k, v)| (k.to_owned(), v.to_owned())))
-        .collect();
-    let memory = match text(options, "memory").as_str() {
-        "" => 0,
-        size => {
-            engine_api::size::parse(size).ok_or_else(|| Failure::Usage(format!("invalid size: '{size}'")))?
+fn make(client: &Client, options: &Options<'_>, described: &Described) -> Result<String, Failure> {
+    let (name, image) = (options.text("name"), described.image.as_str());
+    let mut path = "/containers/create?".to_owned();
+    for (key, value) in [("name", &name), ("platform", &options.text("platform"))] {
+        if !value.is_empty() {
+            path.push_str(&format!("{key}={}&", escape(value)));
         }
-    };
-    let cpus = match text(options, "cpus").as_str() {
-        "" => 0.0,
-        n => n
-            .parse::<f64>()
-            .map_err(|_| Failure::Usage(format!("failed to parse {n} as a rational number")))?,
-    };
-    let restart = text(options, "restart");
-    let (policy, tries) = restart.split_once(':').unwrap_or((&restart, "0"));
-    let (stdin, entrypoint) = (options.get_flag("interactive"), text(options, "entrypoint"));
-    let value = json!({
-        "Image": image,
-        "Cmd": if command.is_empty() { Value::Null } else { json!(command) },
-        "Entrypoint": if entrypoint.is_empty() { Value::Null } else { json!([entrypoint]) },
-        "Env": environment(options),
-        "User": text(options, "user"), "WorkingDir": text(options, "workdir"), "Hostname": text(options, "hostname"),
-        "Tty": options.get_flag("tty"),
-        "OpenStdin": stdin, "StdinOnce": stdin && attach,
-        "AttachStdin": stdin && attach, "AttachStdout": attach, "AttachStderr": attach,
-        "Labels": labels, "ExposedPorts": exposed,
-        "HostConfig": {
-            "AutoRemove": options.get_flag("rm"), "Privileged": options.get_flag("privileged"),
-            "ReadonlyRootfs": options.get_flag("read-only"),
-            "Init": if options.get_flag("init") { json!(true) } else { Value::Null },
-            "Binds": many(options, "volume"), "PortBindings": ports, "NetworkMode": text(options, "network"),
-            "Memory": memory, "NanoCpus": (cpus * 1e9) as i64,
-            "RestartPolicy": { "Name": policy, "MaximumRetryCount": tries.parse::<i64>().unwrap_or(0) },
-            "CapAdd": many(options, "cap-add"), "CapDrop": many(options, "cap-drop"),
-            "SecurityOpt": many(options, "security-opt"), "Links": many(options, "link"),
-            "Dns": many(options, "dns"), "ExtraHosts": many(options, "add-host"),
-        },
-    });
-    Ok((image.clone(), value))
-}
-
-fn create_with(client: &Client, options: &ArgMatches, attach: bool) -> Result<String, Failure> {
-    let (image, body) = body(options, attach)?;
-    let name = text(options, "name");
-    let path = if name.is_empty() {
-        "/containers/create".to_owned()
-    } else {
-        format!("/containers/create?name={}", escape(&name))
-    };
-    let made = match client.json("POST", &path, Body::Json(&body)) {
-        Err(Failure::Refused(message)) if message.starts_with("No such image") => {
-            eprintln!("Unable to find image '{image}' locally");
-            streams::pull(client, &image)?;
-            client.json("POST", &path, Body::Json(&body))?
+    }
+    streams::check_name(image).or_else(|failure| match image.strip_prefix("sha256:") {
+        Some(_) => Ok(()),
+        None => Err(failure),
+    })?;
+    let cidfile = options.text("cidfile");
+    if !cidfile.is_empty() && fs::metadata(&cidfile).is_ok() {
+        return Err(Failure::Usage(format!(
+            "container ID file found, make sure the other container isn't running or delete {cidfile}"
+        )));
+    }
+    let pull = options.text("pull");
+    match pull.as_str() {
+        "always" => streams::pull(client, image, true)?,
+        "missing" | "never" => {}
+        _ => {
+            let text =
+                format!("invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"");
+            return Err(Failure::Usage(text));
+        }
+    }
+    let made = match client.json("POST", &path, Body::Json(&described.body)) {
+        Err(Failure::Refused { status: 404, text })
+            if pull == "missing" && text.starts_with("No such image") =>
+        {
+            eprintln!("Unable to find image '{}' locally", streams::tagged(image));
+            streams::pull(client, image, true)?;
+            client.json("POST", &path, Body::Json(&described.body))?
         }
         other => other?,
     };
     for warning in made["Warnings"].as_array().into_iter().flatten() {
         eprintln!("WARNING: {}", warning.as_str().unwrap_or_default());
     }
-    Ok(made["Id"].as_str().unwrap_or_default().to_owned())
+    let id = made["Id"].as_str().unwrap_or_default().to_owned();
+    if !cidfile.is_empty() {
+        fs::write(&cidfile, &id).map_err(|error| {
+            Failure::Usage(format!("failed to write the container ID to {cidfile}: {error}"))
+        })?;
+    }
+    Ok(id)
 }
 
-pub(crate) fn create(client: &Client, options: &ArgMatches) -> Result<String, Failure> {
-    create_with(client, options, false)
+pub(crate) fn create(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let described = config::describe(options, false)?;
+    say!("{}", make(client, options, &described)?);
+    Ok(0)
 }
 
-pub(crate) fn run(client: &Client, options: &ArgMatches) -> Result<u8, Failure> {
-    let detached = options.get_flag("detach");
-    let id = create_with(client, options, !detached)?;
+pub(crate) fn run(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let detached = options.is_set("detach")?;
+    if detached && options.is_given("attach") {
+        let text = "conflicting options: cannot specify both --attach and --detach".to_owned();
+        eprintln!("{text}");
+        return Ok(1);
+    }
+    let described = config::describe(options, detached)?;
+    if !detached {
+        check_terminal(described.stdin, described.tty)?;
+    }
+    let id = make(client, options, &described)?;
     if detached {
         client.send("POST", &format!("/containers/{id}/start"), Body::None)?;
-        println!("{id}");
+        say!("{id}");
         return Ok(0);
     }
-    let (stdin, tty) = (options.get_flag("interactive"), options.get_flag("tty"));
-    let attach = format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1&stdin={stdin}");
+    let streams = Streams {
+        stdin: described.stdin,
+        stdout: described.stdout,
+        stderr: described.stderr,
+        tty: described.tty,
+        removed: described.auto_remove,
+    };
+    follow(client, options, &id, &streams, true)
+}
+
+struct Streams {
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    tty: bool,
+    /// It is gone once it has ended.
+    removed: bool,
+}
+
+/// Attaches, starts it if it is to be started, and waits for its end; its exit code.
+fn follow(
+    client: &Client,
+    options: &Options<'_>,
+    id: &str,
+    streams: &Streams,
+    starts: bool,
+) -> Result<u8, Failure> {
+    let proxy = !options.is_given("sig-proxy") || options.is_set("sig-proxy")?;
+    let signals = Signals::hold(streams.tty, proxy);
+    let path = escape(id);
+    let attach = format!(
+        "/containers/{path}/attach?stream=1&stdin={}&stdout={}&stderr={}&detachKeys={}",
+        streams.stdin,
+        streams.stdout,
+        streams.stderr,
+        escape(&options.text("detach-keys"))
+    );
     let attached = client.send("POST", &attach, Body::Hijack(&json!({})))?;
     // Asked before the start, so that a short life is not missed.
-    let condition = if options.get_flag("rm") { "removed" } else { "next-exit" };
-    let waiting = client.send("POST", &format!("/containers/{id}/wait?condition={condition}"), Body::None)?;
-    client.send("POST", &format!("/containers/{id}/start"), Body::None)?;
-    streams::carry(attached, stdin, tty)?;
+    let condition = match (streams.removed, starts) {
+        (true, _) => "removed",
+        (false, true) => "next-exit",
+        (false, false) => "not-running",
+    };
+    let waiting =
+        client.send("POST", &format!("/containers/{path}/wait?condition={condition}"), Body::None)?;
+    if starts {
+        client.send("POST", &format!("/containers/{path}/start"), Body::None)?;
+    }
+    let resize = if streams.tty { format!("/containers/{path}/resize") } else { String::new() };
+    signals.pass_on(client, id, resize);
+    let raw = if streams.tty && streams.stdin { Raw::enter() } else { None };
+    let carried = streams::carry(attached, streams.stdin, streams.tty);
+    drop(raw);
+    carried?;
+    // Whoever detached left it running.
+    if streams.tty && streams.stdin && is_running(client, &path) {
+        return Ok(0);
+    }
     let ended: Value = serde_json::from_slice(&waiting.bytes()?).unwrap_or_default();
+    if let Some(text) = ended["Error"]["Message"].as_str().filter(|text| !text.is_empty()) {
+        return Err(Failure::Ended { text: format!("Error waiting for container: {text}"), code: 125 });
+    }
     Ok(u8::try_from(ended["StatusCode"].as_i64().unwrap_or(125)).unwrap_or(125))
 }
 
-pub(crate) fn exec(client: &Client, options: &ArgMatches) -> Result<u8, Failure> {
-    let words = many(options, "command");
-    let (name, command) = words.split_first().expect("required");
-    let (detach, stdin, tty) =
-        (options.get_flag("detach"), options.get_flag("interactive"), options.get_flag("tty"));
+fn is_running(client: &Client, path: &str) -> bool {
+    let state = client.json("GET", &format!("/containers/{path}/json"), Body::None);
+    state.is_ok_and(|container| container["State"]["Running"] == true)
+}
+
+pub(crate) fn attach(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let name = options.arg(0);
+    let container = client.json("GET", &format!("/containers/{}/json", escape(&name)), Body::None)?;
+    let problem = match &container["State"] {
+        state if state["Running"] != true => "cannot attach to a stopped container, start it first",
+        state if state["Paused"] == true => "cannot attach to a paused container, unpause it first",
+        state if state["Restarting"] == true => {
+            "cannot attach to a restarting container, wait until it is running"
+        }
+        _ => "",
+    };
+    if !problem.is_empty() {
+        return Err(Failure::Usage(problem.into()));
+    }
+    let tty = container["Config"]["Tty"] == true;
+    let stdin = container["Config"]["OpenStdin"] == true && !options.is_set("no-stdin")?;
+    check_terminal(stdin, tty)?;
+    let streams = Streams { stdin, stdout: true, stderr: true, tty, removed: false };
+    follow(client, options, &name, &streams, false)
+}
+
+pub(crate) fn start(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let (attach, stdin) = (options.is_set("attach")?, options.is_set("interactive")?);
+    if attach || stdin {
+        if options.args().len() > 1 {
+            return Err(Failure::Usage("you cannot start and attach multiple containers at once".into()));
+        }
+        let name = options.arg(0);
+        let container = client.json("GET", &format!("/containers/{}/json", escape(&name)), Body::None)?;
+        let tty = container["Config"]["Tty"] == true;
+        let stdin = stdin && container["Config"]["OpenStdin"] == true;
+        check_terminal(stdin, tty)?;
+        let removed = container["HostConfig"]["AutoRemove"] == true;
+        return follow(
+            client,
+            options,
+            &name,
+            &Streams { stdin, stdout: true, stderr: true, tty, removed },
+            true,
+        );
+    }
+    let mut failed = Vec::new();
+    let code = each(options, |name| {
+        let started = client.send("POST", &format!("/containers/{}/start", escape(name)), Body::None);
+        if started.is_err() {
+            failed.push(name.to_owned());
+        }
+        started.map(|_| say!("{name}"))
+    });
+    if !failed.is_empty() {
+        eprintln!("Error: failed to start containers: {}", failed.join(", "));
+    }
+    Ok(code)
+}
+
+pub(crate) fn exec(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let args = options.args();
+    let (name, command) = args.split_first().ok_or_else(|| Failure::Usage("no container is named".into()))?;
+    let (detach, tty) = (options.is_set("detach")?, options.is_set("tty")?);
+    let stdin = options.is_set("interactive")? && !detach;
+    if !detach {
+        check_terminal(stdin, tty)?;
+    }
     let body = json!({
-        "Cmd": command, "Tty": tty, "User": text(options, "user"), "WorkingDir": text(options, "workdir"),
-        "Env": environment(options),
-        "AttachStdin": stdin && !detach, "AttachStdout": !detach, "AttachStderr": !detach,
+        "Cmd": command, "Tty": tty, "User": options.text("user"), "WorkingDir": options.text("workdir"),
+        "Privileged": options.is_set("privileged")?, "Env": config::environment(options)?,
+        "DetachKeys": options.text("detach-keys"),
+        "AttachStdin": stdin, "AttachStdout": !detach, "AttachStderr": !detach,
     });
     let made = client.json("POST", &format!("/containers/{}/exec", escape(name)), Body::Json(&body))?;
     let id = made["Id"].as_str().unwrap_or_default();
@@ -231,7 +285,15 @@ pub(crate) fn exec(client: &Client, options: &ArgMatches) -> Result<u8, Failure>
         client.send("POST", &path, Body::Json(&start))?;
         return Ok(0);
     }
-    streams::carry(client.send("POST", &path, Body::Hijack(&start))?, stdin, tty)?;
+    let signals = Signals::hold(tty, false);
+    let answer = client.send("POST", &path, Body::Hijack(&start))?;
+    if tty {
+        signals.pass_on(client, name, format!("/exec/{id}/resize"));
+    }
+    let raw = if tty && stdin { Raw::enter() } else { None };
+    let carried = streams::carry(answer, stdin, tty);
+    drop(raw);
+    carried?;
     let ended = client.json("GET", &format!("/exec/{id}/json"), Body::None)?;
     Ok(u8::try_from(ended["ExitCode"].as_i64().unwrap_or(1)).unwrap_or(1))
 }
@@ -240,36 +302,9 @@ pub(crate) fn exec(client: &Client, options: &ArgMatches) -> Result<u8, Failure>
 pub(crate) fn exit_code(message: &str) -> u8 {
     let has = |text: &str| message.contains(text);
     match () {
+        () if !message.starts_with("Error response from daemon") => 125,
         () if has("executable file not found") || has("no such file or directory") => 127,
         () if has("permission denied") || has("is a directory") => 126,
         () => 125,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn published_ports() {
-        let (port, binding) = publish("127.0.0.1:8080:80/udp").unwrap();
-        assert_eq!(
-            (port.as_str(), binding),
-            ("80/udp", json!({ "HostIp": "127.0.0.1", "HostPort": "8080" }))
-        );
-        assert!(publish("x").is_err() && publish("1:2:3:4").is_err());
-    }
-
-    #[test]
-    fn flags_after_the_image_belong_to_the_command() {
-        let m = command("run", "")
-            .try_get_matches_from(["run", "--rm", "-e", "A=1", "bb", "sh", "-c", "x"])
-            .unwrap();
-        assert_eq!(many(&m, "image"), ["bb", "sh", "-c", "x"]);
-        let (_, body) = body(&m, true).unwrap();
-        assert_eq!(
-            (body["Env"][0].as_str(), body["HostConfig"]["AutoRemove"].as_bool()),
-            (Some("A=1"), Some(true))
-        );
     }
 }

@@ -3,10 +3,12 @@
 use std::io::{self, BufRead, Read, Write};
 use std::net::Shutdown;
 
-use clap::ArgMatches;
 use serde_json::Value;
 
+use crate::auth;
+use crate::flags::Options;
 use crate::http::{Answer, Body, Client, Failure, escape};
+use crate::words::moment;
 
 /// Takes frames apart: stdout to stdout, stderr to stderr.
 #[derive(Default)]
@@ -23,33 +25,66 @@ impl Demux {
             let frame: Vec<u8> = self.0.drain(..8 + size).collect();
             match frame[0] {
                 2 | 3 => io::stderr().write_all(&frame[8..])?,
-                _ => print(&frame[8..])?,
+                _ => quiet_stdout::write(&frame[8..]),
             }
         }
         Ok(())
     }
 }
 
-fn print(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
-}
-
-pub(crate) fn logs(client: &Client, options: &ArgMatches) -> Result<(), Failure> {
-    let name = escape(options.get_one::<String>("name").expect("required"));
+pub(crate) fn logs(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let name = escape(&options.arg(0));
     let tty = client.json("GET", &format!("/containers/{name}/json"), Body::None)?["Config"]["Tty"] == true;
-    let (follow, times) = (options.get_flag("follow"), options.get_flag("timestamps"));
-    let tail = escape(options.get_one::<String>("tail").map_or("all", String::as_str));
-    let path =
-        format!("/containers/{name}/logs?stdout=1&stderr=1&follow={follow}&timestamps={times}&tail={tail}");
+    let mut path = format!(
+        "/containers/{name}/logs?stdout=1&stderr=1&follow={}&timestamps={}&details={}",
+        options.is_set("follow")?,
+        options.is_set("timestamps")?,
+        options.is_set("details")?
+    );
+    let tail = options.text("tail");
+    path.push_str(&format!("&tail={}", if tail.is_empty() { "all".into() } else { escape(&tail) }));
+    for name in ["since", "until"] {
+        let at = moment(&options.text(name))
+            .map_err(|problem| Failure::Usage(format!("invalid value for \"{name}\": {problem}")))?;
+        if !at.is_empty() {
+            path.push_str(&format!("&{name}={at}"));
+        }
+    }
     let mut answer = client.send("GET", &path, Body::None)?;
     let mut demux = Demux::default();
-    Ok(answer.each(&mut |piece| if tty { print(piece) } else { demux.take(piece) })?)
+    answer.each(&mut |piece| {
+        if tty {
+            quiet_stdout::write(piece);
+            return Ok(());
+        }
+        demux.take(piece)
+    })?;
+    Ok(0)
+}
+
+/// Where progress is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Out,
+    Err,
+    Nowhere,
+}
+
+impl Shown {
+    fn print(self, text: &str) -> io::Result<()> {
+        match self {
+            Shown::Out => {
+                quiet_stdout::write(text.as_bytes());
+                Ok(())
+            }
+            Shown::Err => io::stderr().write_all(text.as_bytes()),
+            Shown::Nowhere => Ok(()),
+        }
+    }
 }
 
 /// Prints a stream of JSON messages as lines.
-pub(crate) fn progress(mut answer: Answer) -> Result<(), Failure> {
+pub(crate) fn progress(mut answer: Answer, shown: Shown) -> Result<(), Failure> {
     let mut rest = Vec::new();
     let mut failed = None;
     answer.each(&mut |piece| {
@@ -61,12 +96,13 @@ pub(crate) fn progress(mut answer: Answer) -> Result<(), Failure> {
                 let code = message["errorDetail"]["code"].as_u64().and_then(|c| u8::try_from(c).ok());
                 failed = Some((error.to_owned(), code.filter(|c| *c != 0).unwrap_or(1)));
             } else if let Some(text) = message["stream"].as_str() {
-                print(text.as_bytes())?;
-            } else if let Some(status) =
-                message["status"].as_str().filter(|_| message.get("progress").is_none())
+                shown.print(text)?;
+            } else if let Some(status) = message["status"]
+                .as_str()
+                .filter(|_| message["progressDetail"].as_object().is_none_or(|d| d.is_empty()))
             {
                 let id = message["id"].as_str().map(|id| format!("{id}: ")).unwrap_or_default();
-                print(format!("{id}{status}\n").as_bytes())?;
+                shown.print(&format!("{id}{status}\n"))?;
             }
         }
         Ok(())
@@ -77,26 +113,63 @@ pub(crate) fn progress(mut answer: Answer) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn pull(client: &Client, name: &str) -> Result<(), Failure> {
-    let (repo, tag) = match name.rsplit_once(':') {
-        Some((repo, tag)) if !tag.contains('/') && !name.contains('@') => (repo, tag),
-        _ => (name, if name.contains('@') { "" } else { "latest" }),
-    };
-    if tag == "latest" && !name.ends_with(":latest") {
-        println!("Using default tag: latest");
+/// A name's repository and its tag or digest; `latest` where neither is given.
+pub(crate) fn repository(name: &str) -> (&str, &str) {
+    if let Some((repository, digest)) = name.split_once('@') {
+        return (repository, digest);
     }
-    let path = format!("/images/create?fromImage={}&tag={}", escape(repo), escape(tag));
-    progress(client.send("POST", &path, Body::None)?)
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (name, "latest"),
+    }
 }
 
-pub(crate) fn load(client: &Client, input: Option<&str>) -> Result<(), Failure> {
-    let mut source: Box<dyn Read> = match input {
-        Some(path) => {
-            Box::new(std::fs::File::open(path).map_err(|e| Failure::Usage(format!("open {path}: {e}")))?)
-        }
-        None => Box::new(io::stdin()),
+/// Whether a name can be an image's, in the client's own words.
+pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
+    let host = name.split_once('/').filter(|(host, _)| {
+        host.contains(['.', ':']) || *host == "localhost" || host.to_lowercase() != **host
+    });
+    let path = repository(host.map_or(name, |(_, path)| path)).0;
+    if path.to_lowercase() != path {
+        let path =
+            if host.is_none() && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        let text = format!("invalid reference format: repository name ({path}) must be lowercase");
+        return Err(Failure::Usage(text));
+    }
+    let is_part = |part: &str| {
+        let is_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(is_end)
+            && part.ends_with(is_end)
+            && part.chars().all(|c| is_end(c) || "._-".contains(c))
     };
-    progress(client.send("POST", "/images/load?quiet=1", Body::Stream(&mut *source))?)
+    match path.split('/').all(is_part) {
+        true => Ok(()),
+        false => Err(Failure::Usage("invalid reference format".into())),
+    }
+}
+
+/// With its tag.
+pub(crate) fn tagged(name: &str) -> String {
+    match repository(name) {
+        (repository, tag) if !name.contains('@') => format!("{repository}:{tag}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Pulls an image; its progress goes to stderr when something else is to be printed on stdout.
+pub(crate) fn pull(client: &Client, name: &str, aside: bool) -> Result<(), Failure> {
+    pull_shown(client, name, "", if aside { Shown::Err } else { Shown::Out })
+}
+
+pub(crate) fn pull_shown(client: &Client, name: &str, platform: &str, shown: Shown) -> Result<(), Failure> {
+    check_name(name)?;
+    let (repository, tag) = repository(name);
+    let mut path = format!("/images/create?fromImage={}&tag={}", escape(repository), escape(tag));
+    if !platform.is_empty() {
+        path.push_str(&format!("&platform={}", escape(platform)));
+    }
+    let login = auth::header(name)?;
+    progress(client.send_with("POST", &path, &login, Body::None)?, shown)
 }
 
 /// Carries bytes both ways until the other side has no more.
@@ -106,10 +179,10 @@ pub(crate) fn carry(answer: Answer, stdin: bool, tty: bool) -> Result<(), Failur
     if stdin {
         // Ends with the process, at the latest.
         std::thread::spawn(move || {
-            let copied = io::copy(&mut io::stdin(), &mut to);
-            copied.and_then(|_| to.shutdown(Shutdown::Write))
+            let copied = copy_at_once(&mut io::stdin(), &mut to);
+            copied.and_then(|()| to.shutdown(Shutdown::Write))
         });
-    } else {
+    } else if !tty {
         to.shutdown(Shutdown::Write)?;
     }
     let mut demux = Demux::default();
@@ -119,11 +192,44 @@ pub(crate) fn carry(answer: Answer, stdin: bool, tty: bool) -> Result<(), Failur
             return Ok(());
         }
         if tty {
-            print(piece)?
+            quiet_stdout::write(piece);
         } else {
-            demux.take(piece)?
+            demux.take(piece)?;
         }
         let n = piece.len();
         stream.consume(n);
+    }
+}
+
+/// Each piece as soon as it is read: a person may have typed it.
+fn copy_at_once(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_images() {
+        assert_eq!(repository("h:5000/a"), ("h:5000/a", "latest"));
+        assert_eq!(repository("h:5000/a:1"), ("h:5000/a", "1"));
+        assert_eq!(repository("a@sha256:x"), ("a", "sha256:x"));
+        let said = |name: &str| check_name(name).map_err(|failure| failure.to_string());
+        for right in ["a", "a/b:1", "h:5000/a-b_c", "a@sha256:x"] {
+            assert_eq!(said(right), Ok(()), "{right}");
+        }
+        let upper = "invalid reference format: repository name (library/BAD) must be lowercase";
+        assert_eq!(said("BAD"), Err(upper.to_owned()));
+        assert_eq!(said("-x"), Err("invalid reference format".to_owned()));
+        assert_eq!((tagged("a").as_str(), tagged("a@sha256:x").as_str()), ("a:latest", "a@sha256:x"));
     }
 }

@@ -4,8 +4,7 @@
 //! `if`, `range` (also `$k, $v :=`) and `with`, each with `else` and `else if`; `break`, `continue`; comments
 //! and the `{{- -}}` trims; Go's functions `and or not eq ne lt le gt ge index slice len print println
 //! printf`, and the docker client's `json prettyjson join split lower upper title pad truncate println`.
-//! `{{.Label "x"}}`, a method in Go, looks the argument up in the map of that name. Everything else is
-//! refused by name, never printed wrongly.
+//! Everything else is refused by name, never printed wrongly.
 
 mod functions;
 mod lex;
@@ -38,7 +37,18 @@ impl Template {
 
     /// Fills it with a value.
     pub fn fill(&self, value: &serde_json::Value, missing: Missing) -> Result<String, TemplateError> {
-        render::render(&self.0, value, missing)
+        self.fill_with(value, missing, &serde_json::Value::Null)
+    }
+
+    /// The same where `{{.Name "x"}}` looks `x` up in the map `Name` of `methods`; a missing entry is an
+    /// empty text.
+    pub fn fill_with(
+        &self,
+        value: &serde_json::Value,
+        missing: Missing,
+        methods: &serde_json::Value,
+    ) -> Result<String, TemplateError> {
+        render::render(&self.0, value, missing, methods)
     }
 }
 

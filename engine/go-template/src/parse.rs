@@ -43,7 +43,7 @@ pub(crate) enum Expr {
 #[derive(PartialEq)]
 enum End {
     Text,
-    End,
+    Closed,
     /// With what follows the word, such as `if .X`.
     Else(Vec<Word>),
 }
@@ -52,7 +52,7 @@ pub(crate) fn parse(pieces: &[Piece]) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { pieces, at: 0, loops: 0 };
     match parser.block(0)? {
         (nodes, End::Text) => Ok(nodes),
-        (_, End::End) => Err(TemplateError::Parse("`{{end}}` without a beginning".into())),
+        (_, End::Closed) => Err(TemplateError::Parse("`{{end}}` without a beginning".into())),
         (_, End::Else(_)) => Err(TemplateError::Parse("`{{else}}` without a beginning".into())),
     }
 }
@@ -84,7 +84,7 @@ impl Parser<'_> {
                 _ => ("", words),
             };
             match first {
-                "end" if rest.is_empty() => return Ok((nodes, End::End)),
+                "end" if rest.is_empty() => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(rest.to_vec()))),
                 "if" | "range" | "with" => nodes.push(self.control(first, rest, depth)?),
                 "break" | "continue" if rest.is_empty() => {
@@ -107,11 +107,11 @@ impl Parser<'_> {
         self.loops -= usize::from(word == "range");
         let otherwise = match end {
             End::Text => return Err(open()),
-            End::End => Vec::new(),
+            End::Closed => Vec::new(),
             // `else if` is an `if` within the `else`, and shares its end.
             End::Else(words) => match words.split_first() {
                 None => match self.block(depth + 1)? {
-                    (otherwise, End::End) => otherwise,
+                    (otherwise, End::Closed) => otherwise,
                     _ => return Err(open()),
                 },
                 Some((Word::Name(again), rest)) if again == word && word != "range" => {

@@ -16,8 +16,13 @@ pub enum Missing {
     Error,
 }
 
-pub(crate) fn render(nodes: &[Node], dot: &Value, missing: Missing) -> Result<String, TemplateError> {
-    let mut run = Run { out: String::new(), variables: vec![(String::new(), dot.clone())], missing };
+pub(crate) fn render(
+    nodes: &[Node],
+    dot: &Value,
+    missing: Missing,
+    methods: &Value,
+) -> Result<String, TemplateError> {
+    let mut run = Run { out: String::new(), variables: vec![(String::new(), dot.clone())], missing, methods };
     run.append(nodes, dot)?;
     Ok(run.out)
 }
@@ -30,14 +35,15 @@ enum Flow {
     Continue,
 }
 
-struct Run {
+struct Run<'a> {
     out: String,
     /// The innermost last; the first, without a name, is `$`.
     variables: Vec<(String, Value)>,
     missing: Missing,
+    methods: &'a Value,
 }
 
-impl Run {
+impl Run<'_> {
     fn append(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow, TemplateError> {
         let outside = self.variables.len();
         let mut flow = Flow::On;
@@ -155,13 +161,13 @@ impl Run {
             },
             Expr::Call(name, arguments) => call(name, &self.values(arguments, dot)?).map(Some),
             Expr::Method(field, arguments) => {
-                let value = self.eval(field, dot)?.unwrap_or(Value::Null);
-                if !value.is_object() {
-                    return Err(TemplateError::Fill(format!("{} takes no arguments", kind(&value))));
-                }
-                let found =
-                    self.values(arguments, dot)?.iter().try_fold(value, |value, key| index(&value, key))?;
-                // A label that is not there is an empty text.
+                let method = match field.as_ref() {
+                    Expr::Field(path) => path.iter().try_fold(self.methods, |map, name| map.get(name)),
+                    _ => None,
+                };
+                let unknown = || TemplateError::Fill("what is no method is given arguments".into());
+                let (method, arguments) = (method.ok_or_else(unknown)?, self.values(arguments, dot)?);
+                let found = arguments.iter().try_fold(method.clone(), |value, key| index(&value, key))?;
                 Ok(Some(if found.is_null() { String::new().into() } else { found }))
             }
         }
@@ -182,7 +188,10 @@ impl Run {
                 },
                 Value::Null => return Ok(None),
                 _ => {
-                    return Err(TemplateError::Fill(format!("can't evaluate field {key} in {}", kind(value))));
+                    return Err(TemplateError::Fill(format!(
+                        "can't evaluate field {key} in {}",
+                        kind(value)
+                    )));
                 }
             }
         }

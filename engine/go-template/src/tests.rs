@@ -15,7 +15,7 @@ fn fields_functions_and_blocks_print_as_in_go() {
     let value = json!({
         "Name": "w1", "N": 3, "Driver": {"IPAddress": "127.0.0.1"}, "Empty": "", "On": true,
         "List": ["a", "b"], "None": null,
-        "Ports": {"80/tcp": [{"HostPort": "8080"}]}, "Label": {"a.b": "c"},
+        "Ports": {"80/tcp": [{"HostPort": "8080"}]},
     });
     for (template, expected) in [
         ("{{.Name}}", "w1"),
@@ -43,7 +43,6 @@ fn fields_functions_and_blocks_print_as_in_go() {
         ("{{range .List}}{{if eq . \"a\"}}{{continue}}{{end}}{{.}}{{end}}", "b"),
         ("{{(index .Ports \"80/tcp\" 0).HostPort}}", "8080"),
         ("{{(index (index .Ports \"80/tcp\") 0).HostPort}}", "8080"),
-        ("{{.Label \"a.b\"}}|{{.Label \"no\"}}|{{.Label}}", "c||map[a.b:c]"),
         (
             "{{join .List \", \"}} {{upper .Name}} {{title \"two words\"}} {{split \"a/b\" \"/\"}}",
             "a, b W1 Two Words [a b]",
@@ -69,7 +68,7 @@ fn what_is_not_known_is_refused_by_name() {
         ("{{$x}}", "undefined variable \"$x\""),
         ("{{$x = 1}}", "undefined variable"),
         ("{{break}}", "outside {{range}}"),
-        ("{{.Name 1}}", "takes no arguments"),
+        ("{{.Name 1}}", "no method"),
         ("{{.Name = 1}}", "only a variable"),
         ("{{index .Nothing 0}}", "untyped nil"),
         ("{{lt 1 \"a\"}}", "incompatible types"),
@@ -81,4 +80,11 @@ fn what_is_not_known_is_refused_by_name() {
     }
     let strict = Template::parse("{{.Nope}}").expect("it parses").fill(&json!({}), Missing::Error);
     assert!(strict.expect_err("no such field").to_string().contains("Nope"));
+}
+
+#[test]
+fn methods_are_maps_of_their_own() {
+    let template = Template::parse("{{.Label \"a.b\"}}|{{.Label \"no\"}}|{{json .}}").expect("it parses");
+    let filled = template.fill_with(&json!({"N": 1}), Missing::Error, &json!({"Label": {"a.b": "c"}}));
+    assert_eq!(filled.as_deref(), Ok("c||{\"N\":1}"));
 }

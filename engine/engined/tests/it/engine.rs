@@ -162,8 +162,18 @@ impl Engine {
 
     /// Runs a line of shell whose `docker` talks to this engine.
     pub(crate) fn shell(&self, line: &str) -> Output {
+        self.shell_with(line, None)
+    }
+
+    /// The same with the programs of a folder before those in PATH.
+    pub(crate) fn shell_with(&self, line: &str, programs: Option<&Path>) -> Output {
         let mut command = Command::new("timeout");
         command.args(["60", "sh", "-c", line]);
+        if let Some(programs) = programs {
+            let usual = std::env::var_os("PATH").unwrap_or_default();
+            let all = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&usual));
+            command.env("PATH", std::env::join_paths(all).expect("no folder of ours has a colon"));
+        }
         self.point_at_engine(&mut command);
         command.output().expect("timeout and sh are there")
     }

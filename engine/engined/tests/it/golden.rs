@@ -12,8 +12,8 @@ use crate::engine::{self, Engine};
 use crate::normal::normalise;
 
 /// One command of the script.
-struct Step {
-    line: String,
+pub(crate) struct Step {
+    pub(crate) line: String,
     /// Why ours may differ.
     differs: Option<String>,
 }
@@ -22,7 +22,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn script() -> Vec<Step> {
+pub(crate) fn script() -> Vec<Step> {
     let text = std::fs::read_to_string(golden("script")).expect("the script is committed");
     let mut steps = Vec::new();
     let mut differs = None;
@@ -35,9 +35,9 @@ fn script() -> Vec<Step> {
     steps
 }
 
-/// Output, errors and exit code of a line, as text.
-fn perform(engine: &Engine, line: &str) -> String {
-    let done = engine.shell(line);
+/// Output, errors and exit code of a line, as text; with the programs of a folder before others.
+pub(crate) fn perform(engine: &Engine, line: &str, programs: Option<&Path>) -> String {
+    let done = engine.shell_with(line, programs);
     let dir = engine.dir.path().display().to_string();
     let mut text = String::new();
     for (mark, bytes) in [("", &done.stdout), ("! ", &done.stderr)] {
@@ -71,12 +71,33 @@ fn read(path: &Path) -> BTreeMap<(String, usize), String> {
     all
 }
 
-fn run_all(program: &Path) -> (Vec<Step>, Vec<(String, String)>) {
+/// Performs the script on an engine of its own, with the programs of a folder before others.
+pub(crate) fn run_all(
+    program: &Path,
+    programs: Option<&Path>,
+    skip: impl Fn(&str) -> bool,
+) -> Vec<(Step, String)> {
     let engine = Engine::start(program).expect("the engine starts");
     engine.import_busybox().expect("busybox is imported");
-    let steps = script();
-    let outcomes = steps.iter().map(|s| (s.line.clone(), perform(&engine, &s.line))).collect();
-    (steps, outcomes)
+    let steps = script().into_iter().filter(|step| !skip(&step.line));
+    steps
+        .map(|step| (perform(&engine, &step.line, programs), step))
+        .map(|(outcome, step)| (step, outcome))
+        .collect()
+}
+
+/// What each line of the script is to print, in their order.
+pub(crate) fn wanted() -> Vec<(String, String)> {
+    let (expected, ours) = (read(&golden("expected")), read(&golden("ours")));
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let want = |step: Step| {
+        let count = seen.entry(step.line.clone()).or_default();
+        let key = (step.line.clone(), *count);
+        *count += 1;
+        let known = step.differs.and_then(|_| ours.get(&key)).or(expected.get(&key));
+        (step.line, known.map_or("(not in the transcript)", String::as_str).to_owned())
+    };
+    script().into_iter().map(want).collect()
 }
 
 #[test]
@@ -84,34 +105,24 @@ fn ours_answers_as_dockerd_does() {
     if let Some(reason) = engine::missing() {
         return println!("skipped: {reason}");
     }
+    let record = |name: &str, outcomes: &[(Step, String)], which: &dyn Fn(&Step) -> bool| {
+        let chosen = outcomes.iter().filter(|(step, _)| which(step));
+        let chosen: Vec<_> = chosen.map(|(step, outcome)| (step.line.clone(), outcome.clone())).collect();
+        write(&golden(name), &chosen);
+    };
     if let Some(dockerd) = std::env::var_os("GOLDEN_RECORD") {
-        let (_, outcomes) = run_all(Path::new(&dockerd));
-        return write(&golden("expected"), &outcomes);
+        return record("expected", &run_all(Path::new(&dockerd), None, |_| false), &|_| true);
     }
-    let (steps, outcomes) = run_all(Path::new(env!("CARGO_BIN_EXE_engined")));
-    let (expected, ours) = (read(&golden("expected")), read(&golden("ours")));
-    let mut accepted = Vec::new();
+    let outcomes = run_all(Path::new(env!("CARGO_BIN_EXE_engined")), None, |_| false);
     let mut wrong = String::new();
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (step, (line, outcome)) in steps.iter().zip(&outcomes) {
-        let count = seen.entry(line).or_default();
-        let key = (line.clone(), *count);
-        *count += 1;
-        let wanted = match &step.differs {
-            Some(_) => {
-                accepted.push((line.clone(), outcome.clone()));
-                ours.get(&key).or(expected.get(&key))
-            }
-            None => expected.get(&key),
-        };
-        let wanted = wanted.map_or("(not in the transcript)", String::as_str);
+    for ((step, outcome), (_, wanted)) in outcomes.iter().zip(wanted()) {
         if wanted != outcome.trim_end() {
-            let _ = writeln!(wrong, "$ {line}\n--- wanted\n{wanted}\n--- got\n{outcome}");
+            let _ = writeln!(wrong, "$ {}\n--- wanted\n{wanted}\n--- got\n{outcome}", step.line);
         }
     }
     if std::env::var_os("GOLDEN_ACCEPT").is_some() {
-        write(&golden("ours"), &accepted);
+        record("ours", &outcomes, &|step| step.differs.is_some());
     }
-    assert!(steps.len() >= 80, "the script has only {} lines", steps.len());
+    assert!(outcomes.len() >= 80, "the script has only {} lines", outcomes.len());
     assert!(wrong.is_empty(), "{wrong}");
 }

@@ -8,4 +8,5 @@ mod engine;
 mod golden;
 mod killed;
 mod normal;
+mod own_client;
 mod settings;
