@@ -97,6 +97,7 @@ pub(super) async fn inspect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) ->
 
 pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let asked: NetworkCreate = call.json().await?;
+    d.networks.are_up().await;
     let daemon = d.clone();
     let made = blocking(move || {
         let made = daemon.networks.create(&asked, &daemon.config)?;
@@ -130,6 +131,7 @@ async fn remove_one(d: &Arc<Daemon>, name: &str) -> Result<(), Fail> {
             ),
         ));
     }
+    d.networks.are_up().await;
     let (daemon, gone) = (d.clone(), network.clone());
     blocking(move || {
         daemon.networks.remove(&gone)?;

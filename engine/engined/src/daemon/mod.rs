@@ -120,18 +120,49 @@ impl Daemon {
             stopping: AtomicBool::new(false),
             config,
         });
-        if daemon.config.ip_forward
+        // Bridges and rules take as long to make as all the rest, and an engine without containers has
+        // nobody who needs them yet.
+        let later = daemon.is_new()?;
+        if !later {
+            daemon.make_bridges();
+            daemon.networks.up.send_replace(true);
+        }
+        daemon.restore().await?;
+        if later {
+            let daemon = daemon.clone();
+            tokio::task::spawn_blocking(move || {
+                daemon.make_bridges();
+                daemon.make_firewall();
+                daemon.networks.up.send_replace(true);
+            });
+        } else {
+            daemon.make_firewall();
+        }
+        daemon.clone().guard_firewall();
+        Ok(daemon)
+    }
+
+    /// Whether there are no containers to take over.
+    fn is_new(&self) -> anyhow::Result<bool> {
+        let dir = self.config.data_root.join("containers");
+        let mut entries =
+            std::fs::read_dir(&dir).with_context(|| format!("could not list {}", dir.display()))?;
+        Ok(entries.next().is_none() && self.runtime.list().unwrap_or_default().is_empty())
+    }
+
+    fn make_bridges(&self) {
+        if self.config.ip_forward
             && let Err(error) = engine_net::bridge::enable_forwarding()
         {
             tracing::warn!(error = %error::chain(&error), "could not turn on forwarding");
         }
-        daemon.networks.ensure_bridges();
-        daemon.restore().await?;
-        if let Err(error) = daemon.apply_firewall() {
+        self.networks.ensure_bridges();
+    }
+
+    fn make_firewall(&self) {
+        if let Err(error) = self.apply_firewall() {
             tracing::error!(%error, "could not set up the firewall");
         }
-        daemon.clone().guard_firewall();
-        Ok(daemon)
     }
 
     /// Puts the firewall back when somebody flushed it. Ends with the process.
@@ -140,6 +171,7 @@ impl Daemon {
             return;
         }
         tokio::spawn(async move {
+            self.networks.are_up().await;
             let Ok(monitor) = engine_net::Monitor::new() else { return };
             while monitor.changed().await.is_ok() {
                 match self.networks.firewall.heal() {

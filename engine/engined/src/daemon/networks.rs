@@ -11,6 +11,7 @@ use engine_api::network::{Ipam, IpamPool, NetworkCreate};
 use engine_net::model::{Network, Pool};
 use engine_net::{Firewall, NetError, Ports, Subnet, bridge, ipam};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::durable::{self, Survive};
 use super::error::{Refusal, Result, chain};
@@ -55,6 +56,8 @@ pub(crate) struct Networks {
     pools: Vec<Subnet>,
     pub(crate) firewall: Firewall,
     pub(crate) ports: Ports,
+    /// True once the bridges and the firewall of the start are there.
+    pub(crate) up: watch::Sender<bool>,
 }
 
 impl From<NetError> for Refusal {
@@ -100,8 +103,14 @@ impl Networks {
             })
             .collect();
         let pools = if pools.is_empty() { ipam::default_pools() } else { pools };
-        let networks =
-            Networks { dir, all: Mutex::new(all), pools, firewall: Firewall::new(), ports: Ports::new() };
+        let networks = Networks {
+            dir,
+            all: Mutex::new(all),
+            pools,
+            firewall: Firewall::new(),
+            ports: Ports::new(),
+            up: watch::Sender::new(false),
+        };
         networks.make_predefined(config)?;
         Ok(networks)
     }
@@ -250,6 +259,12 @@ impl Networks {
         let mut used = bridge::used_subnets()?;
         used.extend(self.all().values().filter(|n| n.is_bridge()).map(|n| n.net.pool.subnet));
         Ok(used)
+    }
+
+    /// Waits for the bridges and the firewall of the start.
+    pub(crate) async fn are_up(&self) {
+        // The sender is ours, so that this cannot fail.
+        let _ = self.up.subscribe().wait_for(|up| *up).await;
     }
 
     /// Makes the bridges of all networks, after a start.

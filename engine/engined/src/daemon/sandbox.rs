@@ -32,6 +32,7 @@ impl Daemon {
         self: &Arc<Self>,
         container: &Arc<Container>,
     ) -> Result<(Namespace, Vec<Mount>)> {
+        self.networks.are_up().await;
         let record = container.record().clone();
         let mode = record.host.network().to_owned();
         let net = if mode == "host" {
