@@ -41,8 +41,9 @@ pub struct Link {
     pub mac: Vec<u8>,
     /// Whether it is an Ethernet device made of hardware (or of a hypervisor), not of software.
     pub physical: bool,
-    /// Whether a cable is plugged in and the interface is up.
-    pub running: bool,
+    /// Whether the interface is up and has a carrier: packets can be sent. The kernel's own word that it is
+    /// running comes up to a second later, as it gathers such news.
+    pub carrier: bool,
 }
 
 /// A connection to the kernel's network.
@@ -77,7 +78,7 @@ impl Links {
                     name: String::new(),
                     mac: Vec::new(),
                     physical: false,
-                    running: message.header.flags.contains(LinkFlags::Running),
+                    carrier: message.header.flags.contains(LinkFlags::LowerUp),
                 };
                 for attribute in message.attributes {
                     match attribute {
@@ -206,11 +207,11 @@ impl Links {
         Ok(all.filter(|address| global(*address)).collect())
     }
 
-    /// Waits until `link` runs, at most `limit`. False if it does not.
-    pub async fn wait_running(&self, link: &Link, limit: Duration) -> Result<bool, NetworkError> {
+    /// Waits until `link` has a carrier, at most `limit`. False if it has none then.
+    pub async fn wait_for_carrier(&self, link: &Link, limit: Duration) -> Result<bool, NetworkError> {
         let end = tokio::time::Instant::now() + limit;
         loop {
-            if self.list().await?.iter().any(|other| other.index == link.index && other.running) {
+            if self.list().await?.iter().any(|other| other.index == link.index && other.carrier) {
                 return Ok(true);
             }
             if tokio::time::Instant::now() >= end {

@@ -111,7 +111,7 @@ impl Managed {
     }
 
     async fn wait_for_carrier(&self) -> bool {
-        self.links.wait_running(&self.link, CARRIER).await.unwrap_or(false)
+        self.links.wait_for_carrier(&self.link, CARRIER).await.unwrap_or(false)
     }
 
     fn static_ipv4(&self) -> Vec<Ipv4Addr> {
