@@ -150,9 +150,8 @@ pub(super) async fn connect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) ->
 
 pub(super) async fn disconnect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
     let asked: NetworkDisconnect = call.json().await?;
-    d.networks.find(name)?;
     let container = d.containers.find(&asked.container)?;
-    d.disconnect(name, &container, asked.force).await?;
+    d.disconnect(name, &container).await?;
     call.empty(StatusCode::OK).await
 }
 

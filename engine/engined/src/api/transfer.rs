@@ -126,7 +126,14 @@ async fn import(d: &Arc<Daemon>, call: &mut Call<'_>, source: &str) -> Done {
     let changes: Vec<String> = call.query.all("changes").map(str::to_owned).collect();
     let config = super::build::apply_changes(engine_image::RunConfig::default(), &changes)?;
     let message = call.query.get("message").map_or_else(|| format!("Imported from {source}"), str::to_owned);
-    let options = ImportOptions { reference: reference.clone(), comment: message, config, platform: None };
+    let platform = match call.query.text("platform") {
+        "" => None,
+        text => Some(Platform::parse(text)?),
+    };
+    if let Some(other) = platform.as_ref().filter(|p| p.os != "linux") {
+        return Err(Fail::bad(format!("operating system is not supported: {}", other.os)));
+    }
+    let options = ImportOptions { reference: reference.clone(), comment: message, config, platform };
     let tree = if source == "-" { body_pipe(call).await? } else { url_pipe(d, source).await? };
     let d = d.clone();
     progress::stream(call, false, |sink| async move {
@@ -221,6 +228,7 @@ pub(super) async fn distribution(d: &Arc<Daemon>, call: &mut Call<'_>, name: &st
 pub(super) async fn login(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let body = call.ex.body(1 << 20).await?;
     let auth = Auth::from_json(&body).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))?;
-    let status = d.registry.login(&auth).await?;
-    call.ok_json(&serde_json::json!({ "Status": status, "IdentityToken": "" })).await
+    let login = d.registry.login(&auth).await?;
+    let body = serde_json::json!({ "Status": login.status, "IdentityToken": login.identity_token });
+    call.ok_json(&body).await
 }

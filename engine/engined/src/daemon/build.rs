@@ -229,7 +229,7 @@ fn host_config(options: &BuildOptions) -> Result<HostConfig> {
     let ulimits: Option<Vec<Ulimit>> = match &options.ulimits {
         None => None,
         Some(value) => Some(
-            engine_api::lenient::from_value(value.clone())
+            engine_api::lenient::from_value(value)
                 .map_err(|e| Refusal::bad(format!("error reading ulimit settings: {e}")))?,
         ),
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_api::ApiVersion;
 use engine_api::container::State as ShownState;
+use engine_api::host_config::HostConfig;
 use engine_api::network::EndpointSettings;
 use serde_json::{Value, json};
 
@@ -59,7 +60,7 @@ impl Daemon {
             "ProcessLabel": "",
             "AppArmorProfile": "",
             "ExecIDs": if execs.is_empty() { Value::Null } else { json!(execs) },
-            "HostConfig": record.host,
+            "HostConfig": HostConfig { links: self.shown_links(&record), ..record.host.clone() },
             "GraphDriver": self.graph_driver(&record.id),
             "Mounts": self.shown_mounts(&record),
             "Config": config,

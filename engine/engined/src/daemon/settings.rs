@@ -12,6 +12,8 @@ use crate::options::Config;
 /// Less memory than this no container can start in.
 const LEAST_MEMORY: i64 = 6 << 20;
 
+pub(crate) const LINKS_ON_HOST: &str = "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
+
 pub(crate) const MASKED_PATHS: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
@@ -155,14 +157,21 @@ fn systempaths_unconfined(host: &HostConfig) -> bool {
 pub(crate) fn check_host(host: &HostConfig, cpus: usize) -> Result<(), String> {
     check_memory(host)?;
     check_cpu(host, cpus)?;
+    if super::host::has_blkio_weight() {
+        check_blkio(host)?;
+    }
     check_restart(host)?;
-    if !matches!(host.log_config.kind.as_str(), "json-file" | "none" | "") {
+    if !matches!(host.log_config.kind.as_str(), "json-file" | "local" | "none" | "") {
         return Err(format!(
             "error looking up logging plugin {0}: plugin \"{0}\" not found",
             host.log_config.kind
         ));
     }
-    check_log(&host.log_config.config)?;
+    match host.log_config.kind.as_str() {
+        // It keeps nothing, however it is told to.
+        "none" => {}
+        kind => check_log(kind, &host.log_config.config)?,
+    }
     if !matches!(host.runtime.as_str(), "" | "runc" | "io.containerd.runc.v2") {
         return Err(format!("unknown or invalid runtime name: {}", host.runtime));
     }
@@ -187,11 +196,8 @@ pub(crate) fn check_host(host: &HostConfig, cpus: usize) -> Result<(), String> {
             key => format!("Unknown option {key}"),
         });
     }
-    if host.privileged && host.userns_mode == "private" {
-        return Err("user namespaces are not served yet".into());
-    }
     if host.network_mode == "host" && host.links.as_ref().is_some_and(|l| !l.is_empty()) {
-        return Err("conflicting options: host type networking can't be used with links. This would result in undefined behavior".into());
+        return Err(LINKS_ON_HOST.into());
     }
     Ok(())
 }
@@ -222,8 +228,18 @@ fn check_memory(host: &HostConfig) -> Result<(), String> {
     Ok(())
 }
 
+fn check_blkio(host: &HostConfig) -> Result<(), String> {
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err("Range of blkio weight is from 10 to 1000".into());
+    }
+    Ok(())
+}
+
 fn check_cpu(host: &HostConfig, cpus: usize) -> Result<(), String> {
     let (nano, period, quota) = (host.nano_cpus, host.cpu_period, host.cpu_quota);
+    if host.cpu_shares < 0 {
+        return Err(format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares));
+    }
     if nano > 0 && period > 0 {
         return Err("Conflicting options: Nano CPUs and CPU Period cannot both be set.".into());
     }
@@ -286,7 +302,8 @@ fn check_restart(host: &HostConfig) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn check_log(options: &BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) fn check_log(driver: &str, options: &BTreeMap<String, String>) -> Result<(), String> {
+    let local = driver == "local";
     for (key, value) in options {
         match key.as_str() {
             "max-size" if value != "-1" && engine_api::size::parse(value).is_none() => {
@@ -295,8 +312,12 @@ pub(crate) fn check_log(options: &BTreeMap<String, String>) -> Result<(), String
             "max-file" if value.parse::<u32>().ok().is_none_or(|n| n == 0) => {
                 return Err("max-file cannot be less than 1".into());
             }
-            "max-size" | "max-file" | "labels" | "labels-regex" | "env" | "env-regex" | "tag"
-            | "compress" | "mode" | "max-buffer-size" => {}
+            "mode" if !matches!(value.as_str(), "" | "blocking" | "non-blocking") => {
+                return Err(format!("logger: logging mode not supported: {value}"));
+            }
+            "max-size" | "max-file" | "compress" | "mode" | "max-buffer-size" => {}
+            "labels" | "labels-regex" | "env" | "env-regex" | "tag" if !local => {}
+            _ if local => return Err(format!("unknown log opt '{key}' for local log driver")),
             _ => return Err(format!("unknown log opt '{key}' for json-file log driver")),
         }
     }

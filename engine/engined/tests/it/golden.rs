@@ -1,8 +1,8 @@
-//! A transcript of docker's client against dockerd 20.10, and ours beside it.
+//! Transcripts of docker's client and of the bare API against dockerd 20.10, and ours beside them.
 //!
 //! `tests/golden/script` holds the commands, `expected` what dockerd answered, `ours` what we answer where we
-//! mean to differ. To record `expected` again, run the test with GOLDEN_RECORD=/path/to/dockerd; with
-//! GOLDEN_ACCEPT=1 it writes `ours`.
+//! mean to differ; `wire`, `wire.expected` and `wire.ours` are the same for requests. To record what is
+//! expected again, run a test with GOLDEN_RECORD=/path/to/dockerd; with GOLDEN_ACCEPT=1 it writes ours.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,6 +10,26 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{self, Engine};
 use crate::normal::normalise;
+
+/// A script, what it is to say, and how one of its lines is performed.
+struct Transcript {
+    script: &'static str,
+    expected: &'static str,
+    ours: &'static str,
+    perform: fn(&Engine, &str) -> String,
+    /// It has at least so many lines.
+    least: usize,
+}
+
+const CLIENT: Transcript =
+    Transcript { script: "script", expected: "expected", ours: "ours", perform, least: 80 };
+const WIRE: Transcript = Transcript {
+    script: "wire",
+    expected: "wire.expected",
+    ours: "wire.ours",
+    perform: crate::wire::perform,
+    least: 80,
+};
 
 /// One command of the script.
 struct Step {
@@ -22,8 +42,8 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn script() -> Vec<Step> {
-    let text = std::fs::read_to_string(golden("script")).expect("the script is committed");
+fn script(name: &str) -> Vec<Step> {
+    let text = std::fs::read_to_string(golden(name)).expect("the script is committed");
     let mut steps = Vec::new();
     let mut differs = None;
     for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')) {
@@ -71,25 +91,34 @@ fn read(path: &Path) -> BTreeMap<(String, usize), String> {
     all
 }
 
-fn run_all(program: &Path) -> (Vec<Step>, Vec<(String, String)>) {
+fn run_all(program: &Path, transcript: &Transcript) -> (Vec<Step>, Vec<(String, String)>) {
     let engine = Engine::start(program).expect("the engine starts");
     engine.import_busybox().expect("busybox is imported");
-    let steps = script();
-    let outcomes = steps.iter().map(|s| (s.line.clone(), perform(&engine, &s.line))).collect();
+    let steps = script(transcript.script);
+    let outcomes = steps.iter().map(|s| (s.line.clone(), (transcript.perform)(&engine, &s.line))).collect();
     (steps, outcomes)
 }
 
 #[test]
 fn ours_answers_as_dockerd_does() {
+    compare(&CLIENT);
+}
+
+#[test]
+fn ours_answers_bare_requests_as_dockerd_does() {
+    compare(&WIRE);
+}
+
+fn compare(transcript: &Transcript) {
     if let Some(reason) = engine::missing() {
         return println!("skipped: {reason}");
     }
     if let Some(dockerd) = std::env::var_os("GOLDEN_RECORD") {
-        let (_, outcomes) = run_all(Path::new(&dockerd));
-        return write(&golden("expected"), &outcomes);
+        let (_, outcomes) = run_all(Path::new(&dockerd), transcript);
+        return write(&golden(transcript.expected), &outcomes);
     }
-    let (steps, outcomes) = run_all(Path::new(env!("CARGO_BIN_EXE_engined")));
-    let (expected, ours) = (read(&golden("expected")), read(&golden("ours")));
+    let (steps, outcomes) = run_all(Path::new(env!("CARGO_BIN_EXE_engined")), transcript);
+    let (expected, ours) = (read(&golden(transcript.expected)), read(&golden(transcript.ours)));
     let mut accepted = Vec::new();
     let mut wrong = String::new();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -110,8 +139,8 @@ fn ours_answers_as_dockerd_does() {
         }
     }
     if std::env::var_os("GOLDEN_ACCEPT").is_some() {
-        write(&golden("ours"), &accepted);
+        write(&golden(transcript.ours), &accepted);
     }
-    assert!(steps.len() >= 80, "the script has only {} lines", steps.len());
+    assert!(steps.len() >= transcript.least, "the script has only {} lines", steps.len());
     assert!(wrong.is_empty(), "{wrong}");
 }

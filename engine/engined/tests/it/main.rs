@@ -9,3 +9,4 @@ mod golden;
 mod killed;
 mod normal;
 mod settings;
+mod wire;
