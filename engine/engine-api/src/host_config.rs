@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lenient;
+
 /// Where a port of a container is published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename(deserialize = "nat.PortBinding"), default)]
@@ -148,7 +150,9 @@ pub struct HostConfig {
     pub volumes_from: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "lenient::words")]
     pub cap_add: Option<Vec<String>>,
+    #[serde(deserialize_with = "lenient::words")]
     pub cap_drop: Option<Vec<String>>,
     pub cgroupns_mode: String,
     pub dns: Option<Vec<String>>,

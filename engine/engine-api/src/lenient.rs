@@ -5,11 +5,13 @@
 
 mod kind;
 mod value;
+mod words;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use value::{Place, Read};
+pub use words::words;
 
 /// Why a request body could not be read.
 #[derive(Debug)]

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 
 use super::kind::Asked;
 
+const NULL: &Value = &Value::Null;
+
 /// Where a value stands: Go names the fields on the way, and the type of the last one's owner.
 pub(super) enum Place<'a> {
     Top,
@@ -253,7 +255,7 @@ impl<'de> Deserializer<'de> for Read<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         let items = match self.value {
-            Value::Null => [].iter(),
+            Value::Null => <&[Value]>::default().iter(),
             Value::Array(items) => items.iter(),
             _ => {
                 let mut wanted = String::new();
@@ -269,12 +271,12 @@ impl<'de> Deserializer<'de> for Read<'_> {
         match self.value {
             // Go fills up with zeros what is missing, and leaves out what is too much.
             Value::Array(items) => {
-                let filled = items.iter().chain(std::iter::repeat(&Value::Null)).take(length);
+                let filled = items.iter().chain(std::iter::repeat(NULL)).take(length);
                 let items: Vec<&Value> = filled.collect();
                 visitor.visit_seq(Items { items: items.into_iter(), place: self.place })
             }
             Value::Null => {
-                let items = vec![&Value::Null; length];
+                let items = vec![NULL; length];
                 visitor.visit_seq(Items { items: items.into_iter(), place: self.place })
             }
             _ => self.deserialize_seq(visitor),

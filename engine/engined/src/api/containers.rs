@@ -44,7 +44,7 @@ pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
 fn read_create(name: String, body: &Value, platform: Option<Platform>) -> Result<CreateRequest, Fail> {
     const OWNER: &str = "container.CreateRequest";
     let config: RunConfig = lenient::from_value(body)?;
-    let mut host: HostConfig = lenient::from_field(body, OWNER, "HostConfig")?;
+    let mut host = read_host(body, OWNER)?;
     let networking: NetworkingConfig = lenient::from_field(body, OWNER, "NetworkingConfig")?;
     let is_part =
         |key: &str| key.eq_ignore_ascii_case("HostConfig") || key.eq_ignore_ascii_case("NetworkingConfig");
@@ -58,6 +58,35 @@ fn read_create(name: String, body: &Value, platform: Option<Platform>) -> Result
         host.memory_swappiness = None;
     }
     Ok(CreateRequest { name, config, host, networking, platform, flat_readonly: false })
+}
+
+/// Before there was a `HostConfig`, its settings stood in the request itself, and there they still count.
+fn read_host(body: &Value, owner: &str) -> Result<HostConfig, Fail> {
+    let outer: HostConfig = lenient::from_value(body)?;
+    let is_there = |o: &serde_json::Map<String, Value>| {
+        o.iter().any(|(key, value)| key.eq_ignore_ascii_case("HostConfig") && !value.is_null())
+    };
+    if !body.as_object().is_some_and(is_there) {
+        return Ok(outer);
+    }
+    let mut host: HostConfig = lenient::from_field(body, owner, "HostConfig")?;
+    for (own, old) in [
+        (&mut host.memory, outer.memory),
+        (&mut host.memory_swap, outer.memory_swap),
+        (&mut host.cpu_shares, outer.cpu_shares),
+    ] {
+        if *own == 0 {
+            *own = old;
+        }
+    }
+    for (own, old) in
+        [(&mut host.cpuset_cpus, outer.cpuset_cpus), (&mut host.volume_driver, outer.volume_driver)]
+    {
+        if own.is_empty() {
+            *own = old;
+        }
+    }
+    Ok(host)
 }
 
 /// A network of which nothing is said, not even that there is nothing to say.

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::call::{Call, Done, Fail};
+use super::call::{Call, Done, Fail, Query};
 use super::detach::DetachKeys;
 use crate::daemon::Daemon;
 use crate::daemon::attach::Attached;
@@ -65,7 +65,7 @@ async fn attach_plain(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let query = &call.query;
     let asked =
         Streams { stdin: query.flag("stdin"), stdout: query.flag("stdout"), stderr: query.flag("stderr") };
-    let attaching = Attaching::prepare(d, call, id, asked).await?;
+    let attaching = Attaching::prepare(d, &call.query, id, asked).await?;
     let upgraded = if !attaching.joint.tty && call.at_least(42) { MULTIPLEXED } else { RAW };
     let raw = hijack(call, upgraded).await?;
     attaching.carry(d, raw).await
@@ -84,11 +84,10 @@ pub(super) struct Attaching {
 impl Attaching {
     pub(super) async fn prepare(
         d: &Arc<Daemon>,
-        call: &Call<'_>,
+        query: &Query,
         id: &str,
         asked: Streams,
     ) -> Result<Attaching, Fail> {
-        let query = &call.query;
         let keys = DetachKeys::parse(query.text("detachKeys")).map_err(Fail::bad)?;
         let container = d.containers.find(id)?;
         let (tty, paused, restarting, open_stdin) = {

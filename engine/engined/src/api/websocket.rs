@@ -35,7 +35,7 @@ const NORMAL: [u8; 2] = [0x03, 0xe8];
 pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let asked = |name: &str| call.query.flag(name) || !call.at_least(42);
     let streams = Streams { stdin: asked("stdin"), stdout: asked("stdout"), stderr: asked("stderr") };
-    let mut attaching = Attaching::prepare(d, call, id, streams).await?;
+    let mut attaching = Attaching::prepare(d, &call.query, id, streams).await?;
     let key = call.ex.head.header("sec-websocket-key").unwrap_or_default().trim().to_owned();
     let upgrades = call.ex.head.header("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket"));
     if key.is_empty() || !upgrades {
@@ -44,8 +44,9 @@ pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Do
     attaching.joint.tty = true;
     // Text it was before 1.28, whatever the bytes.
     let opcode = if call.at_least(28) { BINARY } else { TEXT };
-    let (reader, writer, head) =
-        call.ex.upgrade("websocket", &[("Sec-WebSocket-Accept", &accept(&key))]).await?.into_parts();
+    let accepted = accept(&key);
+    let fields = [("Sec-WebSocket-Accept", accepted.as_str())];
+    let (reader, writer, head) = call.ex.upgrade("websocket", &fields).await?.into_parts();
     let (ours, theirs) = tokio::io::duplex(PIECE);
     let (from_client, to_client) = tokio::io::split(ours);
     let raw = Raw { reader: Box::new(from_client), writer: Box::new(to_client), head };

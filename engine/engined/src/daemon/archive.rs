@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use engine_image::archive::{
@@ -149,7 +149,7 @@ impl Daemon {
             }
             Err(e) => return Err(not_found(&e, path, shown)),
         };
-        self.check_writable(container, &absolute)?;
+        check_writable(&root, folder.as_fd(), container.record().host.readonly_rootfs)?;
         let (_, plain) = decompress(archive).map_err(|e| Refusal::bad(e.to_string()))?;
         let owner = if as_user { Some(owner_in(&root, &container.record().config.user)?) } else { None };
         let options = ExtractOptions { keep_folders, owner, ..ExtractOptions::default() };
@@ -159,19 +159,6 @@ impl Daemon {
         })?;
         self.tell_container(container, "extract-to-dir");
         Ok(())
-    }
-
-    fn check_writable(&self, container: &Container, path: &str) -> Result<()> {
-        let record = container.record();
-        let below = |target: &str| path == target || path.starts_with(&format!("{target}/"));
-        let volume = record.mounts.iter().filter(|m| below(&m.target)).max_by_key(|m| m.target.len());
-        match volume {
-            Some(mount) if !mount.rw => Err(Refusal::forbidden("mounted volume is marked read-only")),
-            None if record.host.readonly_rootfs => {
-                Err(Refusal::forbidden("container rootfs is marked read-only"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The whole file system, without volumes.
@@ -196,6 +183,24 @@ impl Daemon {
             engine_image::ChangeKind::Deleted => 2,
         };
         Ok(changes.iter().map(|c| json!({ "Path": c.path, "Kind": kind(c.kind) })).collect())
+    }
+}
+
+/// Whether a client may write into a folder, wherever a link has led to it.
+fn check_writable(root: &SafeRoot, folder: BorrowedFd<'_>, readonly_rootfs: bool) -> Result<()> {
+    let top = open_dir(root, Path::new("/"))?;
+    let device =
+        |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| stat.st_dev).map_err(std::io::Error::from);
+    if device(folder)? == device(top.as_fd())? {
+        return match readonly_rootfs {
+            true => Err(Refusal::forbidden("container rootfs is marked read-only")),
+            false => Ok(()),
+        };
+    }
+    let mount = rustix::fs::fstatvfs(folder).map_err(std::io::Error::from)?;
+    match mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        true => Err(Refusal::forbidden("mounted volume is marked read-only")),
+        false => Ok(()),
     }
 }
 

@@ -220,10 +220,16 @@ impl Daemon {
         }
     }
 
-    /// The container's program has ended, and every session with it.
+    /// The container's program has ended, and every session with it. One that never began is forgotten.
     pub(crate) fn end_execs(&self, container: &Container) {
-        let sessions: Vec<_> =
-            container.execs.lock().expect("no code panics holding it").values().cloned().collect();
+        let mut execs = container.execs.lock().expect("no code panics holding it");
+        let sessions: Vec<_> = execs.values().cloned().collect();
+        let mut all = self.execs.lock().expect("no code panics holding it");
+        for unborn in sessions.iter().filter(|session| !session.state().started) {
+            execs.remove(&unborn.id);
+            all.remove(&unborn.id);
+        }
+        drop((execs, all));
         for session in sessions {
             let running = session.state().running;
             if running {

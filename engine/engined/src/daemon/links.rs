@@ -83,8 +83,9 @@ impl Daemon {
     pub(crate) fn find_linked(&self, text: &str) -> Result<Arc<Container>> {
         let found = self.containers.find(text);
         let Some((parent, alias)) = text.trim_start_matches('/').split_once('/') else { return found };
-        let parent = self.containers.find(parent).ok();
-        let linked = parent.map(|p| self.linked(&p.record().clone())).unwrap_or_default();
+        let Ok(parent) = self.containers.find(parent) else { return found };
+        let record = parent.record().clone();
+        let linked = self.linked(&record);
         linked.into_iter().find(|(_, name)| name == alias).map(|(other, _)| other).map_or(found, Ok)
     }
 

@@ -120,6 +120,7 @@ impl Daemon {
     fn line(&self, record: &Record, size: bool, link_names: &[(String, String)]) -> Result<Value> {
         let mut names = vec![format!("/{}", record.name)];
         names.extend(link_names.iter().filter(|(id, _)| *id == record.id).map(|(_, name)| name.clone()));
+        names.sort_unstable();
         let mut networks = record.networks.clone();
         for settings in networks.values_mut() {
             settings.aliases = None;

@@ -275,7 +275,9 @@ impl Networks {
         let id = names::new_id();
         let pool = self.pool_for(asked)?;
         let option = |key: &str| asked.options.get(&format!("com.docker.network.{key}")).map(String::as_str);
-        let is_on = |key: &str| option(key).is_none_or(|v| !matches!(v, "false" | "0"));
+        let is_on = |key: &str| {
+            option(key).is_none_or(|v| !matches!(v, "0" | "f" | "F" | "FALSE" | "false" | "False"))
+        };
         let mtu = option("driver.mtu").and_then(|m| m.parse().ok()).unwrap_or(config.mtu);
         let net = Network {
             id: id.clone(),
@@ -343,6 +345,11 @@ impl Networks {
             return Err(Refusal::bad(format!("no matching subnet for gateway {outside}")));
         }
         let range = if config.ip_range.is_empty() { None } else { Some(subnet(&config.ip_range)?) };
+        if let Some(outside) = range.filter(|r| !own.overlaps(*r)) {
+            return Err(Refusal::bad(format!(
+                "invalid network config:\ninvalid ip-range {outside}: parent subnet {own} doesn't contain ip-range"
+            )));
+        }
         let mut pool = Pool::new(own, gateway, range);
         for (name, text) in &config.auxiliary {
             pool.auxiliary.insert(name.clone(), address(text)?);
@@ -381,6 +388,26 @@ fn shown_pool(pool: &Pool, asked: Option<&IpamPool>) -> IpamPool {
     shown
 }
 
+/// Options of bridges whose values mean something.
+fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    for key in ["enable_icc", "enable_ip_masquerade", "default_bridge"] {
+        let key = format!("com.docker.network.bridge.{key}");
+        let Some(value) = options.get(&key) else { continue };
+        const BOOLS: [&str; 12] =
+            ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
+        if !BOOLS.contains(&value.as_str()) {
+            return Err(Refusal::bad(format!(
+                "failed to parse {key} value: {value} (strconv.ParseBool: parsing {value:?}: invalid syntax)"
+            )));
+        }
+    }
+    let key = "com.docker.network.bridge.host_binding_ipv4";
+    match options.get(key).filter(|value| value.parse::<Ipv4Addr>().is_err()) {
+        Some(value) => Err(Refusal::bad(format!("failed to parse {key} value: {value} (nil ip)"))),
+        None => Ok(()),
+    }
+}
+
 fn check_create(asked: &NetworkCreate) -> Result<()> {
     let name = asked.name.as_str();
     if name.trim().is_empty() {
@@ -413,6 +440,7 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
     {
         return Err(Refusal::missing(format!("plugin \"{driver}\" not found")));
     }
+    check_options(&asked.options)?;
     if let Some(mtu) = asked.options.get("com.docker.network.driver.mtu")
         && mtu.parse::<u32>().is_err()
     {

@@ -60,8 +60,9 @@ impl Daemon {
     }
 
     async fn try_start(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
-        let host = container.record().host.clone();
-        self.check_linked_run(&container.record().clone())?;
+        let record = container.record().clone();
+        self.check_linked_run(&record)?;
+        let host = record.host;
         let (net, files) = self.build_sandbox(container).await?;
         let cgroup = self.runtime.make_cgroup(&container.id, &spec::resources(&host)?)?;
         let mut shim_spec = self.spec(container, net, files)?;
