@@ -150,7 +150,14 @@ pub(super) async fn connect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) ->
 
 pub(super) async fn disconnect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
     let asked: NetworkDisconnect = call.json().await?;
-    let container = d.containers.find(&asked.container)?;
+    let container = match d.containers.find(&asked.container) {
+        // By force, what is left of a container that is gone would go too; nothing ever is.
+        Err(_) if asked.force && !asked.container.is_empty() => {
+            d.networks.find(name)?;
+            return Err(Fail::internal(format!("endpoint {} not found", asked.container)));
+        }
+        found => found?,
+    };
     d.disconnect(name, &container).await?;
     call.empty(StatusCode::OK).await
 }

@@ -128,8 +128,10 @@ impl Daemon {
             return Err(Refusal::bad(HOST_NETWORK));
         }
         if !record.networks.contains_key(&network.name) {
+            // Two places of Docker's say it, one with an article.
+            let the = if record.state.is_alive() { "" } else { "the " };
             return Err(Refusal::internal(format!(
-                "container {} is not connected to the network {}",
+                "container {} is not connected to {the}network {}",
                 container.id, network.name
             )));
         }

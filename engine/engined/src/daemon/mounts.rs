@@ -187,6 +187,9 @@ fn from_mount(mount: &Mount) -> Result<Planned, String> {
             out.mode = "z".into();
             out.name.clone_from(&mount.source);
             out.anonymous = mount.source.is_empty();
+            if out.anonymous && mount.read_only {
+                return Err(wrong("must not set ReadOnly mode when using anonymous volumes"));
+            }
             if let Some(options) = &mount.volume_options {
                 out.no_copy = options.no_copy;
                 if !is_local(&options.subpath) {

@@ -63,6 +63,9 @@ impl Daemon {
         let record = container.record().clone();
         self.check_linked_run(&record)?;
         let host = record.host;
+        if let Some(request) = host.device_requests.iter().flatten().next() {
+            return Err(no_device_driver(request));
+        }
         let (net, files) = self.build_sandbox(container).await?;
         let cgroup = self.runtime.make_cgroup(&container.id, &spec::resources(&host)?)?;
         let mut shim_spec = self.spec(container, net, files)?;
@@ -261,6 +264,20 @@ impl Daemon {
             self.events.tell("volume", action, &mount.name, attributes);
         }
     }
+}
+
+/// No driver of devices is there: of those asked for, none can be had.
+fn no_device_driver(request: &serde_json::Value) -> Refusal {
+    let words = |list: &serde_json::Value| -> String {
+        let words = list.as_array().into_iter().flatten().filter_map(|w| w.as_str());
+        format!("[{}]", words.collect::<Vec<_>>().join(" "))
+    };
+    let lists = request["Capabilities"].as_array().into_iter().flatten();
+    let capabilities = lists.map(words).collect::<Vec<_>>().join(" ");
+    let driver = request["Driver"].as_str().unwrap_or_default();
+    Refusal::internal(format!(
+        "could not select device driver {driver:?} with capabilities: [{capabilities}]"
+    ))
 }
 
 fn pause_after(restarts: u32, life: i64) -> Duration {

@@ -32,6 +32,17 @@ pub(crate) struct Update {
 }
 
 impl Update {
+    /// Two ways of saying how much time of a processor, of which one has been used before.
+    fn cpu_conflict(&self, host: &HostConfig) -> Option<(&'static str, &'static str)> {
+        match () {
+            () if host.nano_cpus > 0 && self.cpu_period > 0 => Some(("CPU Period", "NanoCPUs")),
+            () if host.nano_cpus > 0 && self.cpu_quota > 0 => Some(("CPU Quota", "NanoCPUs")),
+            () if self.nano_cpus > 0 && host.cpu_period > 0 => Some(("Nano CPUs", "CPU Period")),
+            () if self.nano_cpus > 0 && host.cpu_quota > 0 => Some(("Nano CPUs", "CPU Quota")),
+            () => None,
+        }
+    }
+
     /// What a client of before 1.40 says of processes was never read.
     pub(crate) fn without_pids_limit(self) -> Update {
         Update { pids_limit: None, ..self }
@@ -83,7 +94,7 @@ impl Daemon {
         let wrong = |text: String| Refusal::bad(text);
         let failed =
             |text: String| Refusal::internal(format!("Cannot update container {}: {text}", container.id));
-        let too_large =
+        let conflict =
             |text: &str| Refusal::conflict(format!("Cannot update container {}: {text}", container.id));
         let (mut host, removing) = {
             let record = container.record();
@@ -97,9 +108,14 @@ impl Daemon {
             && host.memory_swap > 0
             && update.memory > host.memory_swap
         {
-            return Err(too_large(
+            return Err(conflict(
                 "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
             ));
+        }
+        if let Some((new, old)) = update.cpu_conflict(&host) {
+            return Err(conflict(&format!(
+                "Conflicting options: {new} cannot be updated as {old} has already been set"
+            )));
         }
         if host.auto_remove && !matches!(update.restart_policy.name.as_str(), "" | "no") {
             return Err(failed(
