@@ -177,8 +177,8 @@ impl Daemon {
         };
         if limits.network_of().is_none() {
             let name = limits.network().to_owned();
-            let mut settings = engine_api::network::EndpointSettings::default();
-            self.check_endpoint(&step.id, &name, &mut settings)?;
+            let settings = engine_api::network::EndpointSettings::default();
+            self.check_endpoint(&name, &settings)?;
             record.networks.insert(name, settings);
         }
         record.config = config;

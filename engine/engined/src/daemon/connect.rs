@@ -31,9 +31,23 @@ fn check_addresses(ipam: &EndpointIpam) -> Result<()> {
     }
 }
 
+/// On networks with names every container has its short id for one.
+pub(crate) fn add_own_name(id: &str, settings: &mut EndpointSettings) {
+    let short = names::short(id).to_owned();
+    let aliases = settings.aliases.get_or_insert_default();
+    if !aliases.contains(&short) {
+        aliases.push(short);
+    }
+}
+
 impl Daemon {
-    /// Checks what a container asks of a network, and adds the name every container has there.
-    pub(crate) fn check_endpoint(&self, id: &str, name: &str, settings: &mut EndpointSettings) -> Result<()> {
+    /// The name of a network that may be called by its id.
+    pub(crate) fn network_name(&self, called: &str) -> String {
+        self.networks.find(called).map_or_else(|_| called.to_owned(), |network| network.name)
+    }
+
+    /// Checks what a container asks of a network.
+    pub(crate) fn check_endpoint(&self, name: &str, settings: &EndpointSettings) -> Result<()> {
         if let Some(ipam) = &settings.ipam_config {
             check_addresses(ipam)?;
         }
@@ -46,11 +60,6 @@ impl Daemon {
             ));
         }
         if network.net.embedded_dns {
-            let short = names::short(id).to_owned();
-            let aliases = settings.aliases.get_or_insert_default();
-            if !aliases.contains(&short) {
-                aliases.push(short);
-            }
             return Ok(());
         }
         if wants_address {
@@ -95,7 +104,10 @@ impl Daemon {
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode",
             ));
         }
-        self.check_endpoint(&container.id, &network.name, &mut settings)?;
+        self.check_endpoint(&network.name, &settings)?;
+        if network.net.embedded_dns {
+            add_own_name(&container.id, &mut settings);
+        }
         if connected && alive {
             return Err(Refusal::forbidden(format!(
                 "endpoint with name {} already exists in network {}",

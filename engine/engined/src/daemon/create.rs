@@ -125,7 +125,7 @@ impl Daemon {
             }
         }
         self.resolve_links(&mut host)?;
-        let networks = self.planned_networks(id, &config, &host, networking)?;
+        let networks = self.planned_networks(&config, &host, networking)?;
         if config.hostname.is_empty() && host.network_of().is_none() {
             config.hostname =
                 if host.network() == "host" { host::name() } else { names::short(id).to_owned() };
@@ -217,12 +217,11 @@ impl Daemon {
     /// What the container will be connected to when it starts.
     fn planned_networks(
         &self,
-        id: &str,
         config: &RunConfig,
         host: &HostConfig,
         networking: NetworkingConfig,
     ) -> Result<BTreeMap<String, EndpointSettings>> {
-        let mode = host.network().to_owned();
+        let mode = self.network_name(host.network());
         if host.network_of().is_some() || config.network_disabled {
             return Ok(BTreeMap::new());
         }
@@ -230,11 +229,12 @@ impl Daemon {
         if let Some(own) = asked.remove("default") {
             asked.entry("bridge".into()).or_insert(own);
         }
-        let mut planned = BTreeMap::new();
-        if asked.is_empty() || !asked.contains_key(&mode) {
-            planned.insert(mode.clone(), EndpointSettings::default());
+        if asked.is_empty() {
+            asked.insert(mode.clone(), EndpointSettings::default());
         }
-        planned.extend(asked);
+        // Whatever they were called by, they are kept by name.
+        let mut planned: BTreeMap<String, EndpointSettings> =
+            asked.into_iter().map(|(name, settings)| (self.network_name(&name), settings)).collect();
         for (name, settings) in &mut planned {
             if *name != mode && matches!(mode.as_str(), "host" | "none") {
                 return Err(Refusal::bad(
@@ -246,7 +246,7 @@ impl Daemon {
             }
             // A network may be made between now and the start, which looks again.
             if self.networks.find(name).is_ok() {
-                self.check_endpoint(id, name, settings)?;
+                self.check_endpoint(name, settings)?;
             }
         }
         Ok(planned)

@@ -95,7 +95,8 @@ fn answers_to(record: &Record, network: &str, name: &str) -> bool {
     let aliases =
         record.networks.values().filter(|s| s.network_id == network).flat_map(|s| s.aliases.iter().flatten());
     let mut aliases = aliases.map(String::as_str);
-    same(&record.name) || same(names::short(&record.id)) || aliases.any(same)
+    let own = [record.name.as_str(), names::short(&record.id), &record.config.hostname];
+    own.into_iter().any(same) || aliases.any(same)
 }
 
 impl Daemon {

@@ -48,6 +48,23 @@ class Networks(EngineTest):
         self.remove(one)
         self.remove(two)
 
+    def test_only_what_is_asked_for_and_by_any_name(self):
+        network = self.network("sdk-own")
+        endpoint = self.api.create_endpoint_config(aliases=["al"])
+        asked = self.api.create_networking_config({"sdk-own": endpoint})
+        made = self.start("sleep 99", hostname="myhost", networking_config=asked)
+        shown = lambda version: self.api.get(f"{self.api.base_url}/v{version}/containers/{made}/json").json()
+        networks = shown("1.43")["NetworkSettings"]["Networks"]
+        self.assertEqual((list(networks), networks["sdk-own"]["Aliases"]), (["sdk-own"], ["al", made[:12]]))
+        own = shown("1.45")["NetworkSettings"]["Networks"]["sdk-own"]
+        self.assertEqual((own["Aliases"], own["DNSNames"][1:]), (["al"], ["al", made[:12], "myhost"]))
+        self.assertTrue(self.ping(made, "myhost"))
+        other = self.start("sleep 99", host_config=self.host(network_mode=network.id[:10]))
+        self.assertEqual(list(self.api.inspect_container(other)["NetworkSettings"]["Networks"]), ["sdk-own"])
+        self.assertTrue(self.ping(other, "al"))
+        self.remove(made)
+        self.remove(other)
+
     def test_refusals(self):
         self.network("sdk-taken")
         create = self.api.create_network
