@@ -33,8 +33,10 @@ const PONG: u8 = 10;
 const NORMAL: [u8; 2] = [0x03, 0xe8];
 
 pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
-    let asked = |name: &str| call.query.flag(name) || !call.at_least(42);
-    let streams = Streams { stdin: asked("stdin"), stdout: asked("stdout"), stderr: asked("stderr") };
+    let streams = {
+        let asked = |name: &str| call.query.flag(name) || !call.at_least(42);
+        Streams { stdin: asked("stdin"), stdout: asked("stdout"), stderr: asked("stderr") }
+    };
     let mut attaching = Attaching::prepare(d, &call.query, id, streams).await?;
     let key = call.ex.head.header("sec-websocket-key").unwrap_or_default().trim().to_owned();
     let upgrades = call.ex.head.header("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket"));

@@ -128,7 +128,7 @@ impl Daemon {
 pub(crate) struct KnownLink {
     pub(crate) address: Ipv4Addr,
     alias: String,
-    target: Record,
+    pub(crate) target: Record,
 }
 
 impl KnownLink {
