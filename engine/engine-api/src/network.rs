@@ -81,8 +81,16 @@ pub struct NetworkCreate {
     pub attachable: bool,
     pub ingress: bool,
     pub config_only: bool,
+    pub config_from: Option<ConfigReference>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+}
+
+/// The configuration-only network that another one is made after.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename(deserialize = "network.ConfigReference"), rename_all = "PascalCase", default)]
+pub struct ConfigReference {
+    pub network: String,
 }
 
 /// The body of `POST /networks/{id}/connect`.

@@ -154,7 +154,7 @@ pub(super) async fn disconnect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str)
         // By force, what is left of a container that is gone would go too; nothing ever is.
         Err(_) if asked.force && !asked.container.is_empty() => {
             d.networks.find(name)?;
-            return Err(Fail::internal(format!("endpoint {} not found", asked.container)));
+            return Err(Refusal::missing(format!("endpoint {} not found", asked.container)).into());
         }
         found => found?,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_image::pipe::{pipe, pipe_out};
 use engine_image::registry::Auth;
-use engine_image::{ImageError, ImportOptions, Platform, Sink};
+use engine_image::{Event, ImageError, ImportOptions, Platform, Sink};
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
 
@@ -70,10 +70,12 @@ pub(super) async fn load(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let d = d.clone();
     progress::stream(call, false, |sink| async move {
         let loading = d.clone();
+        let reporter = sink.clone();
         let work = move || loading.store.load(archive, quiet, &*sink).map_err(Refusal::from);
-        let ids = tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))??;
-        for id in ids {
-            tell(&d, "load", &id, &id.to_string());
+        match tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))? {
+            Ok(ids) => ids.into_iter().for_each(|id| tell(&d, "load", &id, &id.to_string())),
+            // Part of the stream even when nothing came before it, where clients look for it.
+            Err(refusal) => reporter.event(Event::Error { message: refusal.message, code: None }),
         }
         Ok(())
     })

@@ -76,8 +76,8 @@ mod tests {
         std::fs::write(from.path().join("d/f"), "hi").unwrap();
         std::os::unix::fs::symlink("/nowhere", from.path().join("l")).unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let open = |folder: &Path| rustix::fs::open(folder, flags, Mode::empty()).unwrap();
-        copy_tree(open(from.path()), open(to.path())).unwrap();
+        let open = |folder: &Path, how| rustix::fs::open(folder, flags | how, Mode::empty()).unwrap();
+        copy_tree(open(from.path(), OFlags::PATH), open(to.path(), OFlags::empty())).unwrap();
         assert_eq!(std::fs::read(to.path().join("d/f")).unwrap(), b"hi");
         assert_eq!(std::fs::read_link(to.path().join("l")).unwrap(), Path::new("/nowhere"));
     }

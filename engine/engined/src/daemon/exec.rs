@@ -304,11 +304,7 @@ fn exec_process(
 
 fn exec_failure(error: RuntimeError) -> Refusal {
     match error {
-        RuntimeError::Start { message, .. }
-            if message.starts_with("unable to find user") || message.starts_with("unable to find group") =>
-        {
-            Refusal::bad(message)
-        }
+        RuntimeError::Start { message, .. } if super::start::names_no_user(&message) => Refusal::bad(message),
         RuntimeError::Start { message, .. } => Refusal::bad(format!(
             "OCI runtime exec failed: exec failed: unable to start container process: {message}: unknown"
         )),

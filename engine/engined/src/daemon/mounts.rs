@@ -128,7 +128,13 @@ fn check_mode(mode: &str, is_bind: bool) -> Result<(), String> {
         "nocopy" => !is_bind,
         other => is_bind && PROPAGATIONS.contains(&other),
     };
-    if mode.split(',').all(known) { Ok(()) } else { Err(format!("invalid mode: {mode}")) }
+    let kinds: [&[&str]; 4] =
+        [&["ro", "rw"], &["z", "Z"], &["consistent", "cached", "delegated"], &PROPAGATIONS];
+    let once = |kind: &&[&str]| mode.split(',').filter(|o| kind.contains(o)).count() <= 1;
+    if mode.split(',').all(known) && kinds.iter().all(once) {
+        return Ok(());
+    }
+    Err(format!("invalid mode: {mode}"))
 }
 
 fn apply_mode(mount: &mut Mounted, mode: &str) {

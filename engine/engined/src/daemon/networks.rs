@@ -326,6 +326,11 @@ impl Networks {
         let config =
             asked.ipam.as_ref().and_then(|i| i.config.iter().find(|c| !c.subnet.contains(':')).cloned());
         let used = self.used()?;
+        if config.as_ref().is_some_and(|c| {
+            c.subnet.is_empty() && !(c.gateway.is_empty() && c.ip_range.is_empty() && c.auxiliary.is_empty())
+        }) {
+            return Err(Refusal::bad("Invalid subnet  : invalid CIDR address: "));
+        }
         let Some(config) = config.filter(|c| !c.subnet.is_empty()) else {
             return Ok(Pool::new(ipam::pick_pool(&self.pools, &used)?, None, None));
         };
@@ -352,7 +357,13 @@ impl Networks {
         }
         let mut pool = Pool::new(own, gateway, range);
         for (name, text) in &config.auxiliary {
-            pool.auxiliary.insert(name.clone(), address(text)?);
+            let reserved = address(text)?;
+            if !own.contains(reserved) {
+                return Err(Refusal::forbidden(format!(
+                    "auxiliary address: ({name}:{reserved}) must belong to the master pool: {own}"
+                )));
+            }
+            pool.auxiliary.insert(name.clone(), reserved);
         }
         Ok(pool)
     }
@@ -428,6 +439,16 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
         other => {
             return Err(Refusal::missing(format!("plugin \"{other}\" not found")));
         }
+    }
+    if asked.config_only {
+        return Err(Refusal {
+            status: http::StatusCode::NOT_IMPLEMENTED,
+            message: "configuration-only networks are not served: give each network its own options".into(),
+            event: None,
+        });
+    }
+    if let Some(from) = asked.config_from.as_ref().map(|f| &f.network).filter(|n| !n.is_empty()) {
+        return Err(Refusal::missing(format!("configuration network {from:?} does not exist")));
     }
     if asked.ingress {
         return Err(Refusal::forbidden("Ingress network can only be global scope network"));

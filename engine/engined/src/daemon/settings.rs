@@ -40,6 +40,7 @@ pub(crate) fn merge_image(user: &mut RunConfig, image: &RunConfig) {
         user.exposed_ports.entry(port.clone()).or_insert(*nothing);
     }
     user.env = merge_env(user.env.take(), image.env.as_deref());
+    user.labels.get_or_insert_default();
     merge_map(&mut user.labels, image.labels.as_ref());
     if user.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         if user.cmd.as_ref().is_none_or(Vec::is_empty) {
@@ -266,20 +267,21 @@ fn check_cpu(host: &HostConfig, cpus: usize) -> Result<(), String> {
 }
 
 fn check_set(set: &str, there: usize, what: &str, items: &str) -> Result<(), String> {
-    for part in set.split(',').filter(|p| !p.is_empty()) {
+    if set.is_empty() {
+        return Ok(());
+    }
+    let last = |part: &str| {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
-        let (Ok(low), Ok(high)) = (low.trim().parse::<usize>(), high.trim().parse::<usize>()) else {
-            return Err(format!("Invalid value {set} for {what}: invalid format: {part}"));
-        };
-        if low > high {
-            return Err(format!("Invalid value {set} for {what}: invalid format: {part}"));
-        }
-        if high >= there {
-            let available = if there == 1 { "0".to_owned() } else { format!("0-{}", there - 1) };
-            return Err(format!(
-                "Requested {items} are not available - requested {set}, available: {available}"
-            ));
-        }
+        let (low, high) = (low.parse::<usize>().ok()?, high.parse::<usize>().ok()?);
+        (low <= high).then_some(high)
+    };
+    let lasts: Option<Vec<usize>> = set.split(',').map(last).collect();
+    let Some(lasts) = lasts else {
+        return Err(format!("Invalid value {set} for {what}: invalid format: {set}"));
+    };
+    if lasts.iter().any(|l| *l >= there) {
+        let available = if there == 1 { "0".to_owned() } else { format!("0-{}", there - 1) };
+        return Err(format!("Requested {items} are not available - requested {set}, available: {available}"));
     }
     Ok(())
 }

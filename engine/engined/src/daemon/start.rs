@@ -302,7 +302,7 @@ pub(crate) fn start_failure(error: RuntimeError) -> Refusal {
             {
                 return Refusal::internal(format!("Cannot mkdir: {path} is not a directory"));
             }
-            if message.starts_with("unable to find user") || message.starts_with("unable to find group") {
+            if names_no_user(&message) {
                 return Refusal::internal(message);
             }
             let message = format!(
@@ -321,6 +321,13 @@ fn exit_code_of(message: &str) -> i32 {
         () if has("permission denied") || has("is a directory") || has("not a directory") => 126,
         () => 128,
     }
+}
+
+/// What the engine itself says, and not the runtime, when a container's user is wrong.
+pub(super) fn names_no_user(message: &str) -> bool {
+    ["unable to find user", "unable to find group", "uids and gids must be"]
+        .iter()
+        .any(|m| message.starts_with(m))
 }
 
 #[cfg(test)]
