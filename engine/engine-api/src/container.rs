@@ -65,14 +65,14 @@ pub struct MountPoint {
 
 /// The networks a create request names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.NetworkingConfig"), rename_all = "PascalCase", default)]
 pub struct NetworkingConfig {
     pub endpoints_config: BTreeMap<String, EndpointSettings>,
 }
 
 /// The body of `POST /containers/{id}/exec`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.ExecOptions"), rename_all = "PascalCase", default)]
 pub struct ExecConfig {
     pub user: String,
     pub privileged: bool,
@@ -92,7 +92,7 @@ pub struct ExecConfig {
 
 /// The body of `POST /exec/{id}/start`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.ExecStartOptions"), rename_all = "PascalCase", default)]
 pub struct ExecStart {
     pub detach: bool,
     pub tty: bool,

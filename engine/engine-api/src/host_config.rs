@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lenient;
+
 /// Where a port of a container is published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(rename(deserialize = "nat.PortBinding"), default)]
 pub struct PortBinding {
     #[serde(rename = "HostIp")]
     pub host_ip: String,
@@ -19,7 +21,7 @@ pub struct PortBinding {
 pub type PortMap = BTreeMap<String, Vec<PortBinding>>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.LogConfig"), rename_all = "PascalCase", default)]
 pub struct LogConfig {
     #[serde(rename = "Type")]
     pub kind: String,
@@ -27,14 +29,14 @@ pub struct LogConfig {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.RestartPolicy"), rename_all = "PascalCase", default)]
 pub struct RestartPolicy {
     pub name: String,
     pub maximum_retry_count: i64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.DeviceMapping"), rename_all = "PascalCase", default)]
 pub struct DeviceMapping {
     pub path_on_host: String,
     pub path_in_container: String,
@@ -42,14 +44,14 @@ pub struct DeviceMapping {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "blkiodev.ThrottleDevice"), rename_all = "PascalCase", default)]
 pub struct ThrottleDevice {
     pub path: String,
     pub rate: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.Ulimit"), rename_all = "PascalCase", default)]
 pub struct Ulimit {
     pub name: String,
     pub hard: i64,
@@ -58,7 +60,7 @@ pub struct Ulimit {
 
 /// One entry of `--mount`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "mount.Mount"), rename_all = "PascalCase", default)]
 pub struct Mount {
     #[serde(rename = "Type", skip_serializing_if = "String::is_empty")]
     pub kind: String,
@@ -79,7 +81,7 @@ pub struct Mount {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "mount.BindOptions"), rename_all = "PascalCase", default)]
 pub struct BindOptions {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub propagation: String,
@@ -87,10 +89,14 @@ pub struct BindOptions {
     pub non_recursive: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub create_mountpoint: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_non_recursive: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_force_recursive: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "mount.VolumeOptions"), rename_all = "PascalCase", default)]
 pub struct VolumeOptions {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_copy: bool,
@@ -103,7 +109,7 @@ pub struct VolumeOptions {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "mount.Driver"), rename_all = "PascalCase", default)]
 pub struct DriverConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -112,7 +118,7 @@ pub struct DriverConfig {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "mount.TmpfsOptions"), rename_all = "PascalCase", default)]
 pub struct TmpfsOptions {
     #[serde(skip_serializing_if = "is_zero")]
     pub size_bytes: i64,
@@ -130,7 +136,7 @@ fn is_zero_mode(n: &u32) -> bool {
 
 /// The whole of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.HostConfig"), rename_all = "PascalCase", default)]
 pub struct HostConfig {
     pub binds: Option<Vec<String>>,
     #[serde(rename = "ContainerIDFile")]
@@ -144,7 +150,9 @@ pub struct HostConfig {
     pub volumes_from: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "lenient::words")]
     pub cap_add: Option<Vec<String>>,
+    #[serde(deserialize_with = "lenient::words")]
     pub cap_drop: Option<Vec<String>>,
     pub cgroupns_mode: String,
     pub dns: Option<Vec<String>>,

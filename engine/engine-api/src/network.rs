@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A container's connection to one network, asked for or as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.EndpointSettings"), rename_all = "PascalCase", default)]
 pub struct EndpointSettings {
     #[serde(rename = "IPAMConfig")]
     pub ipam_config: Option<EndpointIpam>,
@@ -33,7 +33,7 @@ pub struct EndpointSettings {
 
 /// An address asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(rename(deserialize = "network.EndpointIPAMConfig"), default)]
 pub struct EndpointIpam {
     #[serde(rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
     pub ipv4_address: String,
@@ -45,7 +45,7 @@ pub struct EndpointIpam {
 
 /// A network's addresses.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.IPAM"), rename_all = "PascalCase", default)]
 pub struct Ipam {
     pub driver: String,
     pub options: Option<BTreeMap<String, String>>,
@@ -53,7 +53,7 @@ pub struct Ipam {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.IPAMConfig"), rename_all = "PascalCase", default)]
 pub struct IpamPool {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subnet: String,
@@ -67,7 +67,7 @@ pub struct IpamPool {
 
 /// The body of `POST /networks/create`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.CreateRequest"), rename_all = "PascalCase", default)]
 pub struct NetworkCreate {
     pub name: String,
     pub check_duplicate: bool,
@@ -81,13 +81,21 @@ pub struct NetworkCreate {
     pub attachable: bool,
     pub ingress: bool,
     pub config_only: bool,
+    pub config_from: Option<ConfigReference>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
 }
 
+/// The configuration-only network that another one is made after.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename(deserialize = "network.ConfigReference"), rename_all = "PascalCase", default)]
+pub struct ConfigReference {
+    pub network: String,
+}
+
 /// The body of `POST /networks/{id}/connect`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.ConnectOptions"), rename_all = "PascalCase", default)]
 pub struct NetworkConnect {
     pub container: String,
     pub endpoint_config: Option<EndpointSettings>,
@@ -95,7 +103,7 @@ pub struct NetworkConnect {
 
 /// The body of `POST /networks/{id}/disconnect`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "network.DisconnectOptions"), rename_all = "PascalCase", default)]
 pub struct NetworkDisconnect {
     pub container: String,
     pub force: bool,

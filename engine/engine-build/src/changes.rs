@@ -16,7 +16,10 @@ pub fn apply_changes(config: &mut RunConfig, changes: &[String]) -> Result<(), B
     let split = lines::split(&changes.join("\n"))?;
     for line in split.lines {
         check_word(&line.text)?;
-        let instruction = parse_instruction(&line.text, line.number, split.escape)?;
+        // There is no Dockerfile whose line could be told.
+        let place = format!("dockerfile parse error line {}: ", line.number);
+        let instruction = parse_instruction(&line.text, line.number, split.escape)
+            .map_err(|error| BuildError::bad_request(error.to_string().replacen(&place, "", 1)))?;
         apply(config, &instruction.command, split.escape)?;
     }
     Ok(())

@@ -16,6 +16,8 @@ const LARGEST_DOCKERFILE: u64 = 8 << 20;
 pub(crate) struct Context {
     folder: PathBuf,
     root: OwnedFd,
+    /// A Dockerfile and nothing else, whatever name the client has for it.
+    lone: bool,
 }
 
 impl Context {
@@ -26,7 +28,7 @@ impl Context {
             |error: std::io::Error| BuildError::failed(format!("Error processing tar file({error})"));
         std::fs::create_dir(&folder).map_err(failed)?;
         let root = overlay::open_folder(&folder).map_err(failed)?;
-        let context = Self { folder, root };
+        let mut context = Self { folder, root, lone: false };
         let (_, mut tar) = archive::decompress(stream).map_err(failed)?;
         let mut start = Vec::new();
         tar.by_ref().take(512).read_to_end(&mut start).map_err(failed)?;
@@ -36,6 +38,7 @@ impl Context {
             let mut text = Vec::new();
             tar.take(LARGEST_DOCKERFILE).read_to_end(&mut text).map_err(failed)?;
             std::fs::write(context.folder.join("Dockerfile"), text).map_err(failed)?;
+            context.lone = true;
             return Ok(context);
         }
         let mut reader = Reader::new(tar, NoWatch);
@@ -51,6 +54,7 @@ impl Context {
 
     /// The Dockerfile's text; it and `.dockerignore` leave the context if that says so.
     pub(crate) fn dockerfile(&self, name: &str) -> Result<String, BuildError> {
+        let name = if self.lone { "Dockerfile" } else { name };
         let text = self.read_dockerfile(name)?;
         let ignored = match dirfd::open_file_in(self.root.as_fd(), Path::new(".dockerignore")) {
             Ok(file) => {

@@ -1,6 +1,6 @@
 //! The query of `POST /build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a client asks of a build.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +51,12 @@ pub enum OptionError {
     Number { name: String, value: String },
     #[error("{0}")]
     Platform(String),
+    #[error("error reading ulimit settings: {0}")]
+    Ulimits(String),
+    #[error("{0}")]
+    CacheFrom(String),
+    #[error("invalid version {0:?}")]
+    Version(String),
     #[error("{0}")]
     Refused(&'static str),
 }
@@ -89,11 +95,15 @@ impl Default for BuildOptions {
 }
 
 impl BuildOptions {
-    /// Reads the decoded query, in order.
+    /// Reads the decoded query, in order. Of a name that comes twice, the first counts: docker-py sends a
+    /// Dockerfile from outside the context as a second `dockerfile`.
     pub fn from_query<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionError> {
         let mut options = Self::default();
+        let mut seen = BTreeSet::new();
         for (name, value) in pairs {
-            options.set(name, value)?;
+            if matches!(name, "t" | "extrahosts") || seen.insert(name) {
+                options.set(name, value)?;
+            }
         }
         Ok(options)
     }
@@ -122,7 +132,8 @@ impl BuildOptions {
             "forcerm" => self.force_remove = truth(value),
             "q" => self.quiet = truth(value),
             "cachefrom" if !value.is_empty() => {
-                self.cache_from = serde_json::from_str(value).unwrap_or_default()
+                self.cache_from =
+                    serde_json::from_str(value).map_err(|e| OptionError::CacheFrom(e.to_string()))?;
             }
             "remote" => self.remote = value.to_owned(),
             "networkmode" if !value.is_empty() => self.network_mode = value.to_owned(),
@@ -137,7 +148,10 @@ impl BuildOptions {
             "cgroupparent" => self.cgroup_parent = value.to_owned(),
             "shmsize" => self.shm_size = number(name, value)?,
             // Docker's client of 20.10 says null when it has none.
-            "ulimits" if !matches!(value, "" | "null") => self.ulimits = serde_json::from_str(value).ok(),
+            "ulimits" if !matches!(value, "" | "null") => {
+                let ulimits = serde_json::from_str(value).map_err(|e| OptionError::Ulimits(e.to_string()))?;
+                self.ulimits = Some(ulimits);
+            }
             "securityopt" if !value.is_empty() => {
                 self.security_opt = serde_json::from_str(value).unwrap_or_default()
             }
@@ -149,6 +163,7 @@ impl BuildOptions {
                     "BuildKit is not supported by this engine; build with DOCKER_BUILDKIT=0",
                 ));
             }
+            "version" if !matches!(value, "" | "1") => return Err(OptionError::Version(value.to_owned())),
             "outputs" if !value.is_empty() => {
                 return Err(OptionError::Refused("outputs need BuildKit, which this engine does not have"));
             }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::body::{Body, Source};
-use crate::head::Head;
+use crate::head::{Framing, Head};
 use crate::{BoxRead, BoxWrite, Drained};
 
 /// A client that takes nothing for this long is gone.
@@ -99,6 +99,14 @@ impl Exchange {
         Ok(self.body.take())
     }
 
+    /// How long the body says it is; `None` when it does not say.
+    pub fn body_length(&self) -> Option<u64> {
+        match self.head.framing() {
+            Ok(Framing::Sized(length)) => Some(length),
+            _ => None,
+        }
+    }
+
     /// True once the reply has begun.
     pub fn answered(&self) -> bool {
         self.outcome != Outcome::Unanswered
@@ -158,6 +166,22 @@ impl Exchange {
             push_field(&mut head, &title_case(name), value.as_bytes());
         }
         head.extend_from_slice(b"\r\n");
+        self.hand_over(head).await
+    }
+
+    /// Takes the connection over for another protocol, with these fields in the answer's head.
+    pub async fn upgrade(&mut self, protocol: &str, fields: &[(&str, &str)]) -> io::Result<Hijacked> {
+        let mut head = BytesMut::from("HTTP/1.1 101 Switching Protocols\r\n");
+        push_field(&mut head, "Upgrade", protocol.as_bytes());
+        push_field(&mut head, "Connection", b"Upgrade");
+        for (name, value) in fields {
+            push_field(&mut head, name, value.as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+        self.hand_over(head).await
+    }
+
+    async fn hand_over(&mut self, head: BytesMut) -> io::Result<Hijacked> {
         self.outcome = Outcome::Close;
         let source = self.body.take().map(Body::into_source).ok_or(io::ErrorKind::NotConnected)?;
         let mut writer = self.writer.take().ok_or(io::ErrorKind::NotConnected)?;

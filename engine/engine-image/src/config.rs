@@ -71,7 +71,7 @@ impl Default for RootFs {
 
 /// How to run a container of an image: the API's `Config`, in its field order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.CreateRequest"), rename_all = "PascalCase", default)]
 pub struct RunConfig {
     #[serde(deserialize_with = "null_default")]
     pub hostname: String,
@@ -127,7 +127,7 @@ pub struct Empty {}
 
 /// A health check; durations in nanoseconds, absent = inherit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "v1.HealthcheckConfig"), rename_all = "PascalCase", default)]
 pub struct Healthcheck {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub test: Vec<String>,
@@ -181,16 +181,35 @@ where
 fn string_or_list<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        One(String),
-        Many(Vec<String>),
+    deserializer.deserialize_any(StringOrList)
+}
+
+struct StringOrList;
+
+impl<'de> serde::de::Visitor<'de> for StringOrList {
+    type Value = Option<Vec<String>>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("string")
     }
-    Ok(Option::<Either>::deserialize(deserializer)?.map(|value| match value {
-        Either::One(text) => vec![text],
-        Either::Many(list) => list,
-    }))
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        // What is no list of strings is no string either: so Docker has it.
+        let wrong = |_| serde::de::Error::invalid_type(serde::de::Unexpected::Seq, &StringOrList);
+        while let Some(item) = items.next_element().map_err(wrong)? {
+            list.push(item);
+        }
+        Ok(Some(list))
+    }
 }
 
 #[cfg(test)]

@@ -114,7 +114,9 @@ pub fn remove_all(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
 /// Names in an opened folder, sorted by bytes.
 pub fn entries(folder: BorrowedFd<'_>) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(folder)? {
+    // Opened anew to be read: `folder` may be open as a place only.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in rustix::fs::Dir::new(rustix::fs::openat(folder, ".", flags, Mode::empty())?)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {

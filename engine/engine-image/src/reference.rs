@@ -26,6 +26,8 @@ pub struct Reference {
 pub enum ReferenceError {
     #[error("invalid reference format")]
     Format,
+    #[error("invalid tag format")]
+    Tag,
     #[error("invalid reference format: repository name must be lowercase")]
     Uppercase,
     #[error("repository name must not be more than {LONGEST_NAME} characters")]
@@ -116,7 +118,7 @@ impl Reference {
     /// The same repository with this tag and no digest.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
         if !is_tag(tag) {
-            return Err(ReferenceError::Format);
+            return Err(ReferenceError::Tag);
         }
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }

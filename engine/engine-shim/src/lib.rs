@@ -28,7 +28,7 @@ pub mod spec;
 pub mod status;
 pub mod sys;
 pub mod timestamp;
-mod user;
+pub mod user;
 pub mod wire;
 
 use std::ffi::OsString;

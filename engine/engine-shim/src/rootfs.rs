@@ -51,14 +51,32 @@ impl Sources {
     pub(crate) fn open(mounts: &[Mount]) -> Result<Self, Failure> {
         let open = |mount: &Mount| match mount.kind {
             MountKind::Tmpfs => Ok(None),
-            MountKind::Bind => {
+            MountKind::Bind if mount.subpath.is_empty() => {
                 clone_tree(sys::CWD, &mount.source, !mount.non_recursive).map(Some).during(|| {
                     format!("error mounting \"{}\" to rootfs at \"{}\"", mount.source.display(), mount.target)
                 })
             }
+            MountKind::Bind => open_subpath(mount).map(Some),
         };
         mounts.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// A part of a volume. Other containers may change the volume meanwhile: what was opened is what is mounted.
+fn open_subpath(mount: &Mount) -> Result<OwnedFd, Failure> {
+    let shown = mount.source.join(&mount.subpath);
+    let top = sys::openat2(sys::CWD, &mount.source, libc::O_PATH | libc::O_DIRECTORY, 0, 0);
+    let top = top.during(|| format!("opening {}", mount.source.display()))?;
+    let within = sys::RESOLVE_BENEATH | sys::RESOLVE_NO_MAGICLINKS;
+    let part = sys::openat2(top.as_fd(), &mount.subpath, libc::O_PATH, 0, within).map_err(|error| {
+        let what = match error.raw_os_error() {
+            Some(libc::EXDEV) => "path concatenation escapes the base directory".to_owned(),
+            _ => format!("cannot access path {}: {error}", shown.display()),
+        };
+        Failure::new(SETUP, what)
+    })?;
+    clone_tree(part.as_fd(), "", true)
+        .during(|| format!("error mounting \"{}\" to rootfs at \"{}\"", shown.display(), mount.target))
 }
 
 /// Builds the root on top of `place` (a directory of the shim's own) and makes
@@ -302,6 +320,10 @@ fn user_mount(root: &SafeRoot, mount: &Mount, source: Option<OwnedFd>) -> Result
     set_mount_attributes(tree.as_fd(), 0, propagation, recursive).during(describe)?;
     if attributes != 0 {
         set_mount_attributes(tree.as_fd(), attributes, 0, false).during(describe)?;
+    }
+    if mount.readonly && mount.readonly_below {
+        // As much as the kernel lets: what is read-only by now stays so.
+        let _ = set_mount_attributes(tree.as_fd(), MOUNT_ATTR_RDONLY, 0, true);
     }
     // The place was opened inside the root; a mount of /proc over it would show here.
     if mount.target.starts_with("/proc") || !is_below_proc(root, &target) {

@@ -169,6 +169,10 @@ pub struct Mount {
     /// Absolute path in the container; resolved inside its root, symlinks and all.
     pub target: String,
     pub readonly: bool,
+    /// Read-only with all that is mounted below the source, where the kernel can.
+    pub readonly_below: bool,
+    /// What of the source is mounted; no link in it leads out of the source. Empty: all.
+    pub subpath: String,
     /// Bind without what is mounted below the source.
     pub non_recursive: bool,
     pub propagation: Propagation,

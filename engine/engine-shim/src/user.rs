@@ -13,6 +13,11 @@ pub(crate) struct User {
     pub home: String,
 }
 
+/// User and group that `user` (as above) is in a container with these files.
+pub fn owner(user: &str, passwd: &str, group: &str) -> Result<(u32, u32), String> {
+    resolve(user, &[], passwd, group).map(|found| (found.uid, found.gid))
+}
+
 const LARGEST: u32 = i32::MAX as u32;
 
 /// Finds `user` (`""`, `name`, `uid`, each with an optional `:group`).

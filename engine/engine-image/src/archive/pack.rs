@@ -3,7 +3,7 @@
 //! Links are packed as links, never followed. Order and headers depend on the tree alone.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -103,7 +103,7 @@ impl<W: Write> Packer<'_, W> {
     ) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        let mut entry = describe(&[path, b"/"].concat(), Kind::Folder, stat);
+        let mut entry = describe(&join(path, OsStr::new("")), Kind::Folder, stat);
         entry.xattrs = capability(folder.as_fd());
         self.out.entry(&entry)?;
         if self.mode == PackMode::Layer && is_opaque(folder.as_fd()) {
@@ -175,6 +175,7 @@ fn is_opaque(folder: BorrowedFd<'_>) -> bool {
         .is_ok_and(|length| &value[..length] == b"y")
 }
 
-fn join(prefix: &[u8], name: &OsString) -> Vec<u8> {
-    if prefix.is_empty() { name.as_bytes().to_vec() } else { [prefix, b"/", name.as_bytes()].concat() }
+fn join(prefix: &[u8], name: &OsStr) -> Vec<u8> {
+    let slash: &[u8] = if prefix.is_empty() || prefix.ends_with(b"/") { b"" } else { b"/" };
+    [prefix, slash, name.as_bytes()].concat()
 }

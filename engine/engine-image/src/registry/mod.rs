@@ -81,6 +81,14 @@ struct Inner {
     clients: Mutex<HashMap<(String, bool), reqwest::Client>>,
 }
 
+/// Credentials that are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    pub status: String,
+    /// To be kept instead of the password, where the registry's authorization server gives one out.
+    pub identity_token: String,
+}
+
 /// One base URL to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Endpoint {
@@ -88,7 +96,6 @@ struct Endpoint {
     url: String,
     host: String,
     verify: bool,
-    mirror: bool,
 }
 
 impl Registry {
@@ -96,19 +103,22 @@ impl Registry {
         Self { inner: Arc::new(Inner { config, clients: Mutex::default() }) }
     }
 
+    /// Who else may have a domain's images, in the order to try.
+    fn mirrors(&self, domain: &str) -> Vec<Endpoint> {
+        let mirrors = self.inner.config.mirrors.iter().filter(|_| domain == HUB);
+        mirrors.map(|url| self.mirror(url)).collect()
+    }
+
     /// Where a domain's images are, in the order to try.
-    fn endpoints(&self, domain: &str, mirrors: bool) -> Vec<Endpoint> {
+    fn endpoints(&self, domain: &str) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
-        if domain == HUB && mirrors {
-            endpoints.extend(self.inner.config.mirrors.iter().map(|url| self.mirror(url)));
-        }
         let host = if domain == HUB { HUB_HOST } else { domain };
         let insecure = self.is_insecure(host);
         let url = format!("https://{host}");
-        endpoints.push(Endpoint { url, host: host.to_owned(), verify: !insecure, mirror: false });
+        endpoints.push(Endpoint { url, host: host.to_owned(), verify: !insecure });
         if insecure {
             let url = format!("http://{host}");
-            endpoints.push(Endpoint { url, host: host.to_owned(), verify: true, mirror: false });
+            endpoints.push(Endpoint { url, host: host.to_owned(), verify: true });
         }
         endpoints
     }
@@ -118,7 +128,7 @@ impl Registry {
         let host =
             url.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default().to_owned();
         let verify = !self.is_insecure(&host);
-        Endpoint { url: url.trim_end_matches('/').to_owned(), host, verify, mirror: true }
+        Endpoint { url: url.trim_end_matches('/').to_owned(), host, verify }
     }
 
     /// Whether plain HTTP and unknown certificates are taken from this host.
@@ -145,13 +155,13 @@ impl Registry {
     }
 
     /// `POST /auth`: whether the credentials are good, in Docker's words.
-    pub async fn login(&self, auth: &Auth) -> Result<String> {
+    pub async fn login(&self, auth: &Auth) -> Result<Login> {
         let server = auth.server_address.trim_start_matches("https://").trim_start_matches("http://");
         let host = server.split('/').next().unwrap_or_default();
         let domain = if host.is_empty() || host == "index.docker.io" { HUB } else { host };
-        let session = session::Session::open(self, domain, "", auth, "", false).await?;
-        session.check_login().await?;
-        Ok("Login Succeeded".into())
+        let mut session = session::Session::open(self, domain, "", auth, "").await?;
+        let identity_token = session.check_login().await?;
+        Ok(Login { status: "Login Succeeded".into(), identity_token })
     }
 }
 
@@ -192,8 +202,8 @@ mod tests {
             ..RegistryConfig::default()
         };
         let registry = Registry::new(config);
-        let urls =
-            |domain: &str| registry.endpoints(domain, true).into_iter().map(|e| e.url).collect::<Vec<_>>();
+        let all = |domain: &str| [registry.mirrors(domain), registry.endpoints(domain)].concat();
+        let urls = |domain: &str| all(domain).into_iter().map(|e| e.url).collect::<Vec<_>>();
         assert_eq!(urls("docker.io"), ["http://mirror:5000", "https://registry-1.docker.io"]);
         assert_eq!(urls("127.0.0.1:5000"), ["https://127.0.0.1:5000", "http://127.0.0.1:5000"]);
         assert_eq!(urls("quay.example"), ["https://quay.example"]);

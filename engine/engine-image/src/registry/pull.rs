@@ -46,7 +46,29 @@ impl Registry {
         platform: Option<&Platform>,
         sink: &Arc<dyn Sink>,
     ) -> Result<ImageId> {
-        let session = Session::open(self, reference.domain(), reference.path(), auth, "pull", true).await?;
+        for mirror in self.mirrors(reference.domain()) {
+            let url = mirror.url.clone();
+            let pulled = match Session::at_mirror(self, mirror, reference.path()).await {
+                Ok(session) => self.pull_from(session, store, reference, platform, sink).await,
+                Err(error) => Err(error),
+            };
+            match pulled {
+                Ok(id) => return Ok(id),
+                Err(error) => tracing::warn!(%url, error = %error.report(), "a mirror was no help"),
+            }
+        }
+        let session = Session::open(self, reference.domain(), reference.path(), auth, "pull").await?;
+        self.pull_from(session, store, reference, platform, sink).await
+    }
+
+    async fn pull_from(
+        &self,
+        session: Session,
+        store: &Store,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<ImageId> {
         let name = reference.digest().map(ToString::to_string);
         let name = name.unwrap_or_else(|| reference.tag().unwrap_or("latest").to_owned());
         let top = session.manifest(&name, reference.digest()).await?;
@@ -115,9 +137,16 @@ impl Registry {
     /// What a reference means at its registry.
     pub async fn resolve(&self, reference: &Reference, auth: &Auth) -> Result<Resolved> {
         let reference = reference.clone().with_default_tag();
-        let session = Session::open(self, reference.domain(), reference.path(), auth, "pull", true).await?;
         let name = reference.digest().map(ToString::to_string);
         let name = name.unwrap_or_else(|| reference.tag().unwrap_or("latest").to_owned());
+        for mirror in self.mirrors(reference.domain()) {
+            if let Ok(session) = Session::at_mirror(self, mirror, reference.path()).await
+                && let Ok(raw) = session.manifest(&name, reference.digest()).await
+            {
+                return Ok(Resolved::of(&raw));
+            }
+        }
+        let session = Session::open(self, reference.domain(), reference.path(), auth, "pull").await?;
         let raw = session.manifest(&name, reference.digest()).await?;
         Ok(Resolved::of(&raw))
     }

@@ -71,7 +71,7 @@ impl Registry {
             sink.event(Event::layer(layer.diff_id.short(), "Preparing"));
         }
         let mut session =
-            Session::open(self, reference.domain(), reference.path(), auth, "pull,push", false).await?;
+            Session::open(self, reference.domain(), reference.path(), auth, "pull,push").await?;
         session.also = mount_sources(&layers, reference);
         let push = Push { store: store.clone(), session, sink: sink.clone(), repository: reference.clone() };
         let sent = stream::iter(layers.iter().rev().map(|layer| push.layer(layer)));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::auth::{Auth, Challenge, challenge};
-use super::{Endpoint, HUB, Registry, registry_error};
+use super::{Endpoint, Registry, registry_error};
 use crate::error::{ImageError, Result};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +24,8 @@ pub(super) struct Session {
     /// Other repositories that layers may be mounted from.
     pub also: Vec<String>,
     authorization: Mutex<Option<String>>,
+    /// For a login: the token that stands for the password from now on.
+    login: Option<Mutex<String>>,
 }
 
 #[derive(Deserialize)]
@@ -32,6 +34,8 @@ struct Token {
     token: String,
     #[serde(default)]
     access_token: String,
+    #[serde(default)]
+    refresh_token: String,
 }
 
 #[derive(Deserialize)]
@@ -56,31 +60,46 @@ impl Session {
         repository: &str,
         auth: &Auth,
         actions: &str,
-        mirrors: bool,
     ) -> Result<Self> {
-        let mut first_failure = None;
-        for endpoint in registry.endpoints(domain, mirrors) {
-            // Mirrors serve everyone; the hub's password is not theirs to see.
-            let auth = if endpoint.mirror && domain == HUB { Auth::default() } else { auth.clone() };
-            let session = Self {
-                client: registry.client(&endpoint)?,
-                endpoint,
-                repository: repository.to_owned(),
-                auth,
-                actions: actions.to_owned(),
-                also: Vec::new(),
-                authorization: Mutex::new(None),
-            };
-            match session.ping().await {
-                Ok(()) => return Ok(session),
+        let mut failure = None;
+        for endpoint in registry.endpoints(domain) {
+            let url = endpoint.url.clone();
+            match Self::at(registry, endpoint, repository, auth, actions).await {
+                Ok(session) => return Ok(session),
                 Err(error) => {
-                    tracing::debug!(url = %session.endpoint.url, error = %error.report(), "registry endpoint does not answer");
+                    tracing::debug!(%url, error = %error.report(), "registry endpoint does not answer");
                     // Of https and then http on the same host, Docker reports the last.
-                    first_failure = Some(error);
+                    failure = Some(error);
                 }
             }
         }
-        Err(first_failure.unwrap_or_else(|| registry_error("no registry endpoint", 500)))
+        Err(failure.unwrap_or_else(|| registry_error("no registry endpoint", 500)))
+    }
+
+    /// At a mirror. It serves everyone; the password for what it mirrors is not its to see.
+    pub(super) async fn at_mirror(registry: &Registry, mirror: Endpoint, repository: &str) -> Result<Self> {
+        Self::at(registry, mirror, repository, &Auth::default(), "pull").await
+    }
+
+    /// At this endpoint, if it speaks the protocol.
+    async fn at(
+        registry: &Registry,
+        endpoint: Endpoint,
+        repository: &str,
+        auth: &Auth,
+        actions: &str,
+    ) -> Result<Self> {
+        let session = Self {
+            client: registry.client(&endpoint)?,
+            endpoint,
+            repository: repository.to_owned(),
+            auth: auth.clone(),
+            actions: actions.to_owned(),
+            also: Vec::new(),
+            authorization: Mutex::new(None),
+            login: None,
+        };
+        session.ping().await.map(|()| session)
     }
 
     async fn ping(&self) -> Result<()> {
@@ -94,12 +113,13 @@ impl Session {
         }
     }
 
-    /// Asks with the credentials, for `docker login`.
-    pub(super) async fn check_login(&self) -> Result<()> {
+    /// Asks with the credentials, for `docker login`. What comes back may be kept instead of the password.
+    pub(super) async fn check_login(&mut self) -> Result<String> {
+        self.login = Some(Mutex::default());
         let url = format!("{}/v2/", self.endpoint.url);
         let response = self.request(Method::GET, &url, |request| request).await?;
         match response.status() {
-            StatusCode::OK => Ok(()),
+            StatusCode::OK => Ok(self.login.take().map(Mutex::into_inner).unwrap_or_default()),
             _ => Err(failure(response, &url).await),
         }
     }
@@ -208,6 +228,9 @@ impl Session {
             if !self.auth.username.is_empty() {
                 query.push(("account", &self.auth.username));
             }
+            if self.login.is_some() {
+                query.extend([("offline_token", "true"), ("client_id", "docker")]);
+            }
             let request = self.client.get(with_query(realm, &query));
             match self.auth.username.as_str() {
                 "" => request,
@@ -236,6 +259,9 @@ impl Session {
         let bytes = bounded(response, LARGEST_ANSWER, realm).await?;
         let token: Token = serde_json::from_slice(&bytes)
             .map_err(|error| registry_error(format!("{realm} gave no readable token: {error}"), 500))?;
+        if let Some(login) = &self.login {
+            *login.lock().await = token.refresh_token;
+        }
         let token = if token.token.is_empty() { token.access_token } else { token.token };
         if token.is_empty() {
             return Err(registry_error("authorization server did not include a token in the response", 500));

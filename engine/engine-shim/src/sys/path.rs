@@ -9,6 +9,8 @@ use super::{c_string, check, owned};
 
 /// Refuse to leave the directory: `..` and absolute links stay inside.
 pub const RESOLVE_IN_ROOT: u64 = 0x10;
+/// Refuse what would leave the directory.
+pub const RESOLVE_BENEATH: u64 = 0x08;
 /// Refuse `/proc/PID/fd` and its like.
 pub const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 pub const RESOLVE_NO_SYMLINKS: u64 = 0x04;

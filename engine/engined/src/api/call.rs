@@ -1,6 +1,7 @@
 //! One API call: what was asked, and the ways to answer it.
 
 use engine_api::ApiVersion;
+use engine_api::lenient::{self, Unreadable, WrongType};
 use engine_http::Exchange;
 use http::StatusCode;
 use serde::Serialize;
@@ -37,6 +38,17 @@ impl Fail {
 
     pub(crate) fn internal(message: impl Into<String>) -> Fail {
         Fail::Refused(StatusCode::INTERNAL_SERVER_ERROR, message.into())
+    }
+}
+
+/// What Go says of a text that should be a number, or a time.
+pub(super) fn no_number(text: &str) -> Fail {
+    Fail::bad(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+}
+
+impl From<WrongType> for Fail {
+    fn from(error: WrongType) -> Fail {
+        Fail::bad(format!("invalid JSON: {error}"))
     }
 }
 
@@ -121,6 +133,19 @@ pub(crate) fn decode(text: &str, plus_is_space: bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// A path as it stands in a URL.
+pub(crate) fn encode_path(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~:@!$&'()*+,;=".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// A call with its parameters.
 pub(crate) struct Call<'a> {
     pub(crate) ex: &'a mut Exchange,
@@ -133,8 +158,14 @@ impl Call<'_> {
         self.version >= ApiVersion::v1(minor)
     }
 
-    /// The body as JSON; an absent one is refused as Docker does.
+    /// The body as JSON. An absent one reads as `null`, which is all defaults.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fail> {
+        let bytes = self.json_bytes().await?;
+        parse_json(if bytes.is_empty() { b"null" } else { &bytes })
+    }
+
+    /// The body, which must say that it is JSON if there is one.
+    pub(crate) async fn json_bytes(&mut self) -> Result<Vec<u8>, Fail> {
         let content_type = self.ex.head.header("content-type").unwrap_or_default().to_owned();
         let bytes = self.ex.body(JSON_LIMIT).await.map_err(too_large)?;
         let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -146,16 +177,7 @@ impl Call<'_> {
                 "unsupported Content-Type header ({content_type}): must be 'application/json'"
             )));
         }
-        parse_json(&bytes)
-    }
-
-    /// The same, but an absent body is all defaults.
-    pub(crate) async fn json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T, Fail> {
-        let bytes = self.ex.body(JSON_LIMIT).await.map_err(too_large)?;
-        if bytes.trim_ascii().is_empty() {
-            return Ok(T::default());
-        }
-        parse_json(&bytes)
+        Ok(bytes)
     }
 
     pub(crate) async fn reply_json<T: Serialize + ?Sized>(&mut self, status: StatusCode, value: &T) -> Done {
@@ -173,13 +195,13 @@ impl Call<'_> {
     }
 }
 
-fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fail> {
-    engine_api::lenient::from_slice(bytes).map_err(|error| {
-        Fail::bad(if golang::is_trailing(&error) {
-            "unexpected content after JSON".into()
-        } else {
-            format!("invalid JSON: {}", golang::problem(bytes, &error))
-        })
+pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fail> {
+    lenient::from_slice(bytes).map_err(|error| match error {
+        Unreadable::Syntax(error) if golang::is_trailing(&error) => {
+            Fail::bad("unexpected content after JSON")
+        }
+        Unreadable::Syntax(error) => Fail::bad(format!("invalid JSON: {}", golang::problem(bytes, &error))),
+        Unreadable::Type(error) => error.into(),
     })
 }
 
@@ -205,5 +227,6 @@ mod tests {
         assert!(q.flag("a") && !q.flag("c") && !q.flag("d") && !q.flag("nope"));
         assert!(q.flag_or("nope", true) && !q.flag_or("d", true));
         assert!(q.number("b").is_err() && q.number("nope").unwrap().is_none());
+        assert_eq!(encode_path("/a b/c:1%"), "/a%20b/c:1%25");
     }
 }

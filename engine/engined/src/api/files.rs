@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::call::{Call, Done, Fail};
 use super::images::blocking;
 use crate::daemon::Daemon;
+use crate::daemon::archive::Extract;
 use crate::daemon::container::Container;
 use crate::daemon::error::Refusal;
 use crate::daemon::stats;
@@ -86,11 +87,14 @@ async fn stream_tar(
 
 pub(super) async fn put(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let path = path_of(call)?;
-    let keep = call.query.flag("noOverwriteDirNonDir");
+    let how = Extract {
+        keep_folders: call.query.flag("noOverwriteDirNonDir"),
+        as_user: call.query.flag("copyUIDGID"),
+    };
     let container = d.containers.find(id)?;
     let archive = super::transfer::body_pipe(call).await?;
     let (daemon, shown) = (d.clone(), id.to_owned());
-    blocking(move || daemon.extract_into(&container, &shown, &path, keep, archive)).await?;
+    blocking(move || daemon.extract_into(&container, &shown, &path, how, archive)).await?;
     call.empty(StatusCode::OK).await
 }
 
@@ -109,7 +113,8 @@ pub(super) async fn changes(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> D
 }
 
 pub(super) async fn commit(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
-    let given: Value = call.json_or_default().await?;
+    let bytes = call.json_bytes().await?;
+    let given: Value = if bytes.is_empty() { Value::Null } else { super::call::parse_json(&bytes)? };
     let container = d.containers.find(call.query.text("container"))?;
     let reference = match call.query.text("repo") {
         "" => None,
@@ -128,9 +133,7 @@ pub(super) async fn commit(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let own = container.record().config.clone();
     let base =
         match given.get("Config").or(Some(&given)).filter(|c| c.as_object().is_some_and(|o| !o.is_empty())) {
-            Some(value) => {
-                serde_json::from_value(value.clone()).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))?
-            }
+            Some(value) => engine_api::lenient::from_value(value)?,
             None => own.clone(),
         };
     let mut config: engine_image::RunConfig = super::build::apply_changes(base, &changes)?;
@@ -158,9 +161,11 @@ pub(super) async fn top(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done 
 
 pub(super) async fn update(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let update: Update = call.json().await?;
+    let update = if call.at_least(40) { update } else { update.without_pids_limit() };
     let container = d.containers.find(id)?;
-    d.update(&container, update).await?;
-    call.ok_json(&json!({ "Warnings": null })).await
+    let warnings = d.update(&container, update).await?;
+    let shown = if warnings.is_empty() { Value::Null } else { json!(warnings) };
+    call.ok_json(&json!({ "Warnings": shown })).await
 }
 
 pub(super) async fn stats(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {

@@ -3,7 +3,7 @@
 use serde_json::Error;
 use serde_json::error::Category;
 
-/// The sentence for an error in `text`. The type of a value is told in serde's words.
+/// The sentence for an error in `text`. Types of values are not looked at here.
 pub(super) fn problem(text: &[u8], error: &Error) -> String {
     match error.classify() {
         Category::Eof if text.trim_ascii().is_empty() => "got EOF while reading request body".into(),

@@ -37,6 +37,7 @@ pub(super) async fn list(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
         Ok(Some(created(&*d.store.lookup(name)?)))
     };
     let (since, before) = (bound("since")?, bound("before")?);
+    let until = super::prune::until(&filters)?;
     let legacy = !call.at_least(43);
     let mut images = d.store.images();
     images.sort_by_key(|i| std::cmp::Reverse(created(i)));
@@ -51,6 +52,7 @@ pub(super) async fn list(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
             && dangling.is_none_or(|wanted| tags.is_empty() == wanted)
             && since.is_none_or(|s| created(&image) > s)
             && before.is_none_or(|b| created(&image) < b)
+            && until.is_none_or(|u| created(&image) < u / 1_000_000_000)
             && filters.labels("label", &labels.clone().unwrap_or_default());
         if !fits {
             continue;

@@ -33,13 +33,14 @@ struct Wanted {
 }
 
 pub(super) async fn logs(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
-    let container = d.containers.find(id)?;
     let query = &call.query;
+    if !query.flag("stdout") && !query.flag("stderr") {
+        return Err(Fail::bad("Bad parameters: you must choose at least one stream"));
+    }
+    let container = d.containers.find(id)?;
     let time = |key: &str| match query.text(key) {
         "" | "0" => Ok(None),
-        text => clock::parse_unix(text)
-            .map(Some)
-            .ok_or_else(|| Fail::bad(format!("invalid value for \"{key}\": {text}"))),
+        text => clock::parse_unix(text).map(Some).ok_or_else(|| super::call::no_number(text)),
     };
     let (tty, driver) = {
         let record = container.record();
@@ -55,9 +56,6 @@ pub(super) async fn logs(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done
         until: time("until")?,
         tail: query.text("tail").parse().ok(),
     };
-    if !wanted.stdout && !wanted.stderr {
-        return Err(Fail::bad("Bad parameters: you must choose at least one stream"));
-    }
     if driver == "none" {
         return Err(Fail::Refused(
             StatusCode::NOT_IMPLEMENTED,

@@ -152,9 +152,15 @@ pub(super) async fn connect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) ->
 
 pub(super) async fn disconnect(d: &Arc<Daemon>, call: &mut Call<'_>, name: &str) -> Done {
     let asked: NetworkDisconnect = call.json().await?;
-    d.networks.find(name)?;
-    let container = d.containers.find(&asked.container)?;
-    d.disconnect(name, &container, asked.force).await?;
+    let container = match d.containers.find(&asked.container) {
+        // By force, what is left of a container that is gone would go too; nothing ever is.
+        Err(_) if asked.force && !asked.container.is_empty() => {
+            d.networks.find(name)?;
+            return Err(Refusal::missing(format!("endpoint {} not found", asked.container)).into());
+        }
+        found => found?,
+    };
+    d.disconnect(name, &container).await?;
     call.empty(StatusCode::OK).await
 }
 

@@ -12,11 +12,16 @@ use crate::daemon::filters::Filters;
 
 /// The moment the filter `until` means: a time, or a span back from now.
 pub(super) fn until(filters: &Filters) -> Result<Option<Nanos>, Fail> {
-    let Some(text) = filters.values("until").next() else { return Ok(None) };
+    let mut values = filters.values("until");
+    let Some(text) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Fail::bad("more than one until filter specified"));
+    }
     if let Some(at) = clock::parse_unix(text) {
         return Ok(Some(at));
     }
-    let span = clock::parse_span(text).ok_or_else(|| Fail::bad(format!("invalid filter 'until={text}'")))?;
+    let span = clock::parse_span(text)
+        .ok_or_else(|| Fail::bad(format!("failed to parse value as time or duration: {text:?}")))?;
     Ok(Some(clock::now() - span))
 }
 
@@ -48,8 +53,24 @@ pub(super) async fn containers(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
 }
 
 pub(super) async fn df(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    const TYPES: [&str; 4] = ["container", "image", "volume", "build-cache"];
+    let asked: Vec<String> = call.query.all("type").map(str::to_owned).collect();
+    let wanted = if call.at_least(42) { asked } else { Vec::new() };
+    if let Some(unknown) = wanted.iter().find(|t| !TYPES.contains(&t.as_str())) {
+        return Err(Fail::bad(format!("unknown object type: {unknown}")));
+    }
     let (daemon, legacy) = (d.clone(), !call.at_least(44));
-    let body = super::images::blocking(move || disk_usage(&daemon, legacy)).await?;
+    let mut body = super::images::blocking(move || disk_usage(&daemon, legacy)).await?;
+    if !wanted.is_empty() {
+        for (kind, key) in TYPES.into_iter().zip(["Containers", "Images", "Volumes", "BuildCache"]) {
+            if !wanted.iter().any(|w| w == kind) {
+                body[key] = Value::Null;
+            }
+        }
+        if !wanted.iter().any(|w| w == "image") {
+            body["LayersSize"] = 0.into();
+        }
+    }
     call.ok_json(&body).await
 }
 

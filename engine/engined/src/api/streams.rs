@@ -1,6 +1,7 @@
 //! Connections that become a container's streams: attach and exec.
 //!
-//! Without a terminal, output is framed: stream number, three zeros, length, bytes. Input is raw.
+//! Without a terminal, output is framed: stream number, three zeros, length, bytes. Input is raw. A refused
+//! attach is answered with a line of text.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::call::{Call, Done, Fail};
+use super::call::{Call, Done, Fail, Query};
 use super::detach::DetachKeys;
 use crate::daemon::Daemon;
 use crate::daemon::attach::Attached;
@@ -21,18 +22,18 @@ const RAW: &str = "application/vnd.docker.raw-stream";
 const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 
 /// How the two ends of a connection are joined.
-struct Joint {
+pub(super) struct Joint {
     /// Output goes as it comes, without frames.
-    tty: bool,
+    pub(super) tty: bool,
     stdin: bool,
     keys: Option<DetachKeys>,
 }
 
 /// A connection that is ours.
-struct Raw {
-    reader: BoxRead,
-    writer: engine_http::BoxWrite,
-    head: HeadRead,
+pub(super) struct Raw {
+    pub(super) reader: BoxRead,
+    pub(super) writer: engine_http::BoxWrite,
+    pub(super) head: HeadRead,
 }
 
 async fn hijack(call: &mut Call<'_>, upgraded: &str) -> std::io::Result<Raw> {
@@ -49,50 +50,88 @@ enum End {
 }
 
 pub(super) async fn attach(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
+    match attach_plain(d, call, id).await {
+        // Docker has its connection in hand by then, and says what is wrong as text.
+        Err(Fail::Refused(status, message)) if !call.ex.answered() => {
+            Ok(call.ex.reply(status, RAW, format!("{message}\r\n").as_bytes()).await?)
+        }
+        done => done,
+    }
+}
+
+async fn attach_plain(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     // What belongs to the request is not input of the program.
     call.ex.body(1 << 20).await?;
-    let container = d.containers.find(id)?;
     let query = &call.query;
-    let (tty, paused, restarting, open_stdin) = {
-        let record = container.record();
-        (record.config.tty, record.state.paused, record.state.restarting, record.config.open_stdin)
-    };
-    if paused {
-        return Err(Fail::conflict(format!("container {id} is paused, unpause the container before attach")));
-    }
-    if restarting {
-        return Err(Fail::conflict(format!(
-            "container {id} is restarting, wait until the container is running"
-        )));
-    }
-    let keys = DetachKeys::parse(query.text("detachKeys")).map_err(Fail::bad)?;
-    let streams = Streams {
-        stdin: query.flag("stdin") && open_stdin,
-        stdout: query.flag("stdout"),
-        stderr: query.flag("stderr"),
-    };
-    let (live, logs) = (query.flag("stream"), query.flag("logs"));
-    let joint = Joint { tty, stdin: streams.stdin, keys: tty.then_some(keys) };
-    let attached = if live { Some(container.attach(streams).await?) } else { None };
-    let upgraded = if !tty && call.at_least(42) { MULTIPLEXED } else { RAW };
-    let mut raw = hijack(call, upgraded).await?;
-    if logs {
-        raw.head.wait().await;
-        if !live {
-            container.first_output().await;
+    let asked =
+        Streams { stdin: query.flag("stdin"), stdout: query.flag("stdout"), stderr: query.flag("stderr") };
+    let attaching = Attaching::prepare(d, &call.query, id, asked).await?;
+    let upgraded = if !attaching.joint.tty && call.at_least(42) { MULTIPLEXED } else { RAW };
+    let raw = hijack(call, upgraded).await?;
+    attaching.carry(d, raw).await
+}
+
+/// A client about to be attached: everything was found to be in order.
+pub(super) struct Attaching {
+    container: Arc<Container>,
+    streams: Streams,
+    pub(super) joint: Joint,
+    live: bool,
+    logs: bool,
+    attached: Option<Attached>,
+}
+
+impl Attaching {
+    pub(super) async fn prepare(
+        d: &Arc<Daemon>,
+        query: &Query,
+        id: &str,
+        asked: Streams,
+    ) -> Result<Attaching, Fail> {
+        let keys = DetachKeys::parse(query.text("detachKeys")).map_err(Fail::bad)?;
+        let container = d.containers.find(id)?;
+        let (tty, paused, restarting, open_stdin) = {
+            let record = container.record();
+            (record.config.tty, record.state.paused, record.state.restarting, record.config.open_stdin)
+        };
+        if paused {
+            return Err(Fail::conflict(format!(
+                "container {id} is paused, unpause the container before attach"
+            )));
         }
-        super::logs::replay(&container, &mut raw.writer, streams, tty).await?;
+        if restarting {
+            return Err(Fail::conflict(format!(
+                "container {id} is restarting, wait until the container is running"
+            )));
+        }
+        let streams = Streams { stdin: asked.stdin && open_stdin, ..asked };
+        let (live, logs) = (query.flag("stream"), query.flag("logs"));
+        let joint = Joint { tty, stdin: streams.stdin, keys: tty.then_some(keys) };
+        let attached = if live { Some(container.attach(streams).await?) } else { None };
+        Ok(Attaching { container, streams, joint, live, logs, attached })
     }
-    d.tell_container(&container, "attach");
-    let Some(attached) = attached else { return Ok(raw.writer.shutdown().await?) };
-    let session = match attached {
-        Attached::Now(session) => session,
-        Attached::Later(coming) => match until_left(coming, &mut raw).await {
-            Some((session, early)) => return pump_with(d, &container, session, raw, joint, early).await,
-            None => return Ok(raw.writer.shutdown().await?),
-        },
-    };
-    pump_with(d, &container, session, raw, joint, Vec::new()).await
+
+    /// Joins the connection and the program until one of them ends.
+    pub(super) async fn carry(self, d: &Arc<Daemon>, mut raw: Raw) -> Done {
+        let Attaching { container, streams, joint, live, logs, attached } = self;
+        if logs {
+            raw.head.wait().await;
+            if !live {
+                container.first_output().await;
+            }
+            super::logs::replay(&container, &mut raw.writer, streams, joint.tty).await?;
+        }
+        d.tell_container(&container, "attach");
+        let Some(attached) = attached else { return Ok(raw.writer.shutdown().await?) };
+        let session = match attached {
+            Attached::Now(session) => session,
+            Attached::Later(coming) => match until_left(coming, &mut raw).await {
+                Some((session, early)) => return pump_with(d, &container, session, raw, joint, early).await,
+                None => return Ok(raw.writer.shutdown().await?),
+            },
+        };
+        pump_with(d, &container, session, raw, joint, Vec::new()).await
+    }
 }
 
 /// Waits for the program, keeping what the client types meanwhile (up to a bound).
@@ -214,15 +253,25 @@ pub(super) async fn send(
 
 pub(super) async fn exec_create(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let config: ExecConfig = call.json().await?;
+    if config.cmd.is_empty() {
+        return Err(Fail::bad("No exec command specified"));
+    }
     let container = d.containers.find(id)?;
     let session = d.create_exec(&container, id, config)?;
     call.reply_json(StatusCode::CREATED, &json!({ "Id": session.id })).await
 }
 
 pub(super) async fn exec_start(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
-    let start: ExecStart = call.json_or_default().await?;
+    let start: ExecStart = call.json().await?;
+    let console_size = start.console_size.filter(|_| call.at_least(42));
+    if console_size.is_some() && !start.tty {
+        return Err(Fail::bad("console size is only supported when TTY is enabled"));
+    }
     let session = d.find_exec(id)?;
     let container = d.check_exec_start(&session)?;
+    if let Some(size) = console_size {
+        session.set_console_size(size);
+    }
     if start.detach {
         let stream = d.start_exec(&container, &session, Streams::OUTPUT).await?;
         let (d, c, s) = (d.clone(), container.clone(), session.clone());

@@ -51,7 +51,7 @@ pub(super) async fn version(call: &mut Call<'_>) -> Done {
 }
 
 pub(super) async fn info(daemon: &Daemon, call: &mut Call<'_>) -> Done {
-    let mut body = daemon.info();
+    let mut body = daemon.info(call.version);
     if !call.at_least(42) {
         // Clients of those days read them.
         let old = json!({ "KernelMemory": false, "KernelMemoryTCP": false, "ClusterStore": "", "ClusterAdvertise": "" });

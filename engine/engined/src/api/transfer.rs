@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_image::pipe::{pipe, pipe_out};
 use engine_image::registry::Auth;
-use engine_image::{ImageError, ImportOptions, Platform, Sink};
+use engine_image::{Event, ImageError, ImportOptions, Platform, Sink};
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
 
@@ -70,10 +70,12 @@ pub(super) async fn load(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let d = d.clone();
     progress::stream(call, false, |sink| async move {
         let loading = d.clone();
+        let reporter = sink.clone();
         let work = move || loading.store.load(archive, quiet, &*sink).map_err(Refusal::from);
-        let ids = tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))??;
-        for id in ids {
-            tell(&d, "load", &id, &id.to_string());
+        match tokio::task::spawn_blocking(work).await.map_err(|e| Refusal::internal(e.to_string()))? {
+            Ok(ids) => ids.into_iter().for_each(|id| tell(&d, "load", &id, &id.to_string())),
+            // Part of the stream even when nothing came before it, where clients look for it.
+            Err(refusal) => reporter.event(Event::Error { message: refusal.message, code: None }),
         }
         Ok(())
     })
@@ -126,7 +128,14 @@ async fn import(d: &Arc<Daemon>, call: &mut Call<'_>, source: &str) -> Done {
     let changes: Vec<String> = call.query.all("changes").map(str::to_owned).collect();
     let config = super::build::apply_changes(engine_image::RunConfig::default(), &changes)?;
     let message = call.query.get("message").map_or_else(|| format!("Imported from {source}"), str::to_owned);
-    let options = ImportOptions { reference: reference.clone(), comment: message, config, platform: None };
+    let platform = match call.query.text("platform") {
+        "" => None,
+        text => Some(Platform::parse(text)?),
+    };
+    if let Some(other) = platform.as_ref().filter(|p| p.os != "linux") {
+        return Err(Fail::bad(format!("operating system is not supported: {}", other.os)));
+    }
+    let options = ImportOptions { reference: reference.clone(), comment: message, config, platform };
     let tree = if source == "-" { body_pipe(call).await? } else { url_pipe(d, source).await? };
     let d = d.clone();
     progress::stream(call, false, |sink| async move {
@@ -221,6 +230,7 @@ pub(super) async fn distribution(d: &Arc<Daemon>, call: &mut Call<'_>, name: &st
 pub(super) async fn login(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
     let body = call.ex.body(1 << 20).await?;
     let auth = Auth::from_json(&body).map_err(|e| Fail::bad(format!("invalid JSON: {e}")))?;
-    let status = d.registry.login(&auth).await?;
-    call.ok_json(&serde_json::json!({ "Status": status, "IdentityToken": "" })).await
+    let login = d.registry.login(&auth).await?;
+    let body = serde_json::json!({ "Status": login.status, "IdentityToken": login.identity_token });
+    call.ok_json(&body).await
 }

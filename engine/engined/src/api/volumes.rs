@@ -14,7 +14,7 @@ use crate::daemon::filters::Filters;
 use crate::daemon::volumes::Volume;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "volume.CreateOptions"), rename_all = "PascalCase", default)]
 struct Create {
     name: String,
     driver: String,
@@ -23,7 +23,7 @@ struct Create {
 }
 
 pub(super) async fn create(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
-    let body: Create = call.json_or_default().await?;
+    let body: Create = call.json().await?;
     if !matches!(body.driver.as_str(), "" | "local") {
         return Err(Fail::missing(format!(
             "create {}: error looking up volume plugin {}: plugin \"{1}\" not found",

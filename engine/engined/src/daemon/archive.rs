@@ -4,8 +4,8 @@
 //! while the container changes it under our hands.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{BufRead, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use engine_image::archive::{
@@ -20,6 +20,17 @@ use super::container::Container;
 use super::error::{Refusal, Result};
 use super::mounts;
 use crate::clock;
+
+/// Longest passwd or group file that is read.
+const LONGEST_LIST: u64 = 1 << 20;
+
+/// How an archive is unpacked into a container.
+pub(crate) struct Extract {
+    /// Refuse to replace a folder by something else, and the reverse.
+    pub(crate) keep_folders: bool,
+    /// Everything belongs to the container's user, whatever the archive says.
+    pub(crate) as_user: bool,
+}
 
 /// What is at a path.
 pub(crate) struct PathStat {
@@ -103,29 +114,18 @@ impl Daemon {
         out: impl Write,
     ) -> Result<()> {
         let root = self.root_of(container)?;
-        let absolute = mounts::clean(path);
+        let asked = Asked::new(path);
         let mut tar = Writer::new(out);
         let wrong = |e: std::io::Error| not_found(&e, path, shown);
-        let through = path.ends_with('/') || path.ends_with("/.");
-        let (parent, name) = split(&absolute);
-        let top = if through {
-            real_place(&root, &absolute).map_err(wrong)?
+        let (parent, name) = if asked.through {
+            real_place(&root, &asked.absolute).map_err(wrong)?
         } else {
+            let (parent, name) = split(&asked.absolute);
             (parent.to_owned(), name.to_owned())
         };
-        if top.1.as_os_str().is_empty() {
-            let whole = open_dir(&root, Path::new("/")).map_err(wrong)?;
-            pack(whole.as_fd(), PackMode::Tree, &mut tar)?;
-        } else {
-            let folder = open_dir(&root, &top.0).map_err(wrong)?;
-            let renamed = match path.ends_with("/.") {
-                // Its contents are meant, not the folder by its name.
-                true => OsStr::new("."),
-                false if name.as_os_str().is_empty() => OsStr::new("/"),
-                false => name.as_os_str(),
-            };
-            pack_entry(folder.as_fd(), top.1.as_os_str(), renamed, &mut tar)?;
-        }
+        let folder = open_dir(&root, &parent).map_err(wrong)?;
+        let own = if name.as_os_str().is_empty() { OsStr::new(".") } else { name.as_os_str() };
+        pack_entry(folder.as_fd(), own, OsStr::new(&asked.name), &mut tar)?;
         tar.finish()?;
         Ok(())
     }
@@ -136,9 +136,10 @@ impl Daemon {
         container: &Container,
         shown: &str,
         path: &str,
-        keep_folders: bool,
+        how: Extract,
         archive: impl BufRead + Send,
     ) -> Result<()> {
+        let Extract { keep_folders, as_user } = how;
         let root = self.root_of(container)?;
         let absolute = mounts::clean(path);
         let folder = match open_dir(&root, Path::new(&absolute)) {
@@ -148,28 +149,16 @@ impl Daemon {
             }
             Err(e) => return Err(not_found(&e, path, shown)),
         };
-        self.check_writable(container, &absolute)?;
+        check_writable(&root, folder.as_fd(), container.record().host.readonly_rootfs)?;
         let (_, plain) = decompress(archive).map_err(|e| Refusal::bad(e.to_string()))?;
-        let options = ExtractOptions { keep_folders, ..ExtractOptions::default() };
+        let owner = if as_user { Some(owner_in(&root, &container.record().config.user)?) } else { None };
+        let options = ExtractOptions { keep_folders, owner, ..ExtractOptions::default() };
         extract(folder.as_fd(), &mut Reader::new(plain, NoWatch), &options).map_err(|e| {
             // A folder in place of a file, or the reverse, is the client's mistake.
             if keep_folders { Refusal::bad(e.to_string()) } else { Refusal::internal(e.to_string()) }
         })?;
         self.tell_container(container, "extract-to-dir");
         Ok(())
-    }
-
-    fn check_writable(&self, container: &Container, path: &str) -> Result<()> {
-        let record = container.record();
-        let below = |target: &str| path == target || path.starts_with(&format!("{target}/"));
-        let volume = record.mounts.iter().filter(|m| below(&m.target)).max_by_key(|m| m.target.len());
-        match volume {
-            Some(mount) if !mount.rw => Err(Refusal::forbidden("mounted volume is marked read-only")),
-            None if record.host.readonly_rootfs => {
-                Err(Refusal::forbidden("container rootfs is marked read-only"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The whole file system, without volumes.
@@ -197,9 +186,64 @@ impl Daemon {
     }
 }
 
+/// Whether a client may write into a folder, wherever a link has led to it.
+fn check_writable(root: &SafeRoot, folder: BorrowedFd<'_>, readonly_rootfs: bool) -> Result<()> {
+    let top = open_dir(root, Path::new("/"))?;
+    let device =
+        |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| stat.st_dev).map_err(std::io::Error::from);
+    if device(folder)? == device(top.as_fd())? {
+        return match readonly_rootfs {
+            true => Err(Refusal::forbidden("container rootfs is marked read-only")),
+            false => Ok(()),
+        };
+    }
+    let mount = rustix::fs::fstatvfs(folder).map_err(std::io::Error::from)?;
+    match mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        true => Err(Refusal::forbidden("mounted volume is marked read-only")),
+        false => Ok(()),
+    }
+}
+
+/// The user that a container's programs are, by its own files.
+fn owner_in(root: &SafeRoot, user: &str) -> Result<(u32, u32)> {
+    let text = |path: &str| {
+        let file = root.open_file(Path::new(path), libc::O_RDONLY | libc::O_NONBLOCK, 0).ok();
+        let mut text = String::new();
+        // One that cannot be read names nobody.
+        file.and_then(|f| std::fs::File::from(f).take(LONGEST_LIST).read_to_string(&mut text).ok());
+        text
+    };
+    let found = engine_shim::user::owner(user, &text("/etc/passwd"), &text("/etc/group"));
+    found.map_err(Refusal::internal)
+}
+
+/// A path in a container as a client writes it. A slash or a dot at its end says: what a link leads to.
+struct Asked {
+    absolute: String,
+    through: bool,
+    /// What the archive calls it.
+    name: String,
+}
+
+impl Asked {
+    fn new(path: &str) -> Asked {
+        let absolute = mounts::clean(path);
+        let bare = path.trim_end_matches('/');
+        let is_dot = bare == "." || bare.ends_with("/.");
+        let name = match split(&absolute).1.to_string_lossy() {
+            // Its contents are meant, not the folder by its name.
+            _ if is_dot => ".".into(),
+            name if name.is_empty() => "/".into(),
+            name => name.into_owned(),
+        };
+        Asked { through: is_dot || path.ends_with('/'), absolute, name }
+    }
+}
+
 fn not_found(error: &std::io::Error, path: &str, shown: &str) -> Refusal {
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => {
+        Some(libc::ENOTDIR) => Refusal::internal(format!("lstat {path}: not a directory")),
+        Some(libc::ENOENT | libc::ELOOP) => {
             Refusal::missing(format!("Could not find the file {path} in container {shown}"))
         }
         _ => Refusal::internal(format!("{path}: {error}")),
@@ -240,17 +284,15 @@ fn follow(link: &OwnedFd, path: &str) -> std::io::Result<String> {
 }
 
 fn stat_in(root: &SafeRoot, path: &str) -> std::io::Result<PathStat> {
-    let absolute = mounts::clean(path);
-    let through = path.ends_with('/') || path.ends_with("/.");
+    let Asked { absolute, through, name } = Asked::new(path);
     let handle = if through { root.handle(&absolute)? } else { root.handle_nofollow(&absolute)? };
     let stat = rustix::fs::fstat(&handle)?;
     if through && stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
         return Err(std::io::Error::from_raw_os_error(libc::ENOTDIR));
     }
     let is_link = stat.st_mode & libc::S_IFMT == libc::S_IFLNK;
-    let name = split(&absolute).1.display().to_string();
     Ok(PathStat {
-        name: if name.is_empty() { "/".into() } else { name },
+        name,
         size: stat.st_size,
         mode: stat.st_mode,
         mtime: stat.st_mtime * 1_000_000_000 + i64::try_from(stat.st_mtime_nsec).unwrap_or(0),

@@ -177,8 +177,8 @@ impl Daemon {
         };
         if limits.network_of().is_none() {
             let name = limits.network().to_owned();
-            let mut settings = engine_api::network::EndpointSettings::default();
-            self.check_endpoint(&step.id, &name, &mut settings)?;
+            let settings = engine_api::network::EndpointSettings::default();
+            self.check_endpoint(&name, &settings)?;
             record.networks.insert(name, settings);
         }
         record.config = config;
@@ -229,7 +229,7 @@ fn host_config(options: &BuildOptions) -> Result<HostConfig> {
     let ulimits: Option<Vec<Ulimit>> = match &options.ulimits {
         None => None,
         Some(value) => Some(
-            engine_api::lenient::from_value(value.clone())
+            engine_api::lenient::from_value(value)
                 .map_err(|e| Refusal::bad(format!("error reading ulimit settings: {e}")))?,
         ),
     };

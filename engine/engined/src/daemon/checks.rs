@@ -10,7 +10,16 @@ use super::publish;
 /// Refuses what no container can be made of, before anything of it is filled in.
 pub(crate) fn check(config: &RunConfig, host: &HostConfig) -> Result<(), String> {
     check_modes(host)?;
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return Err("conflicting options: hostname and the UTS mode".into());
+    }
+    if host.annotations.as_ref().is_some_and(|a| a.contains_key("")) {
+        return Err("invalid Annotations: the empty string is not permitted as an annotation key".into());
+    }
     check_hosts(host)?;
+    if host.links.iter().flatten().any(String::is_empty) {
+        return Err("empty string specified for links".into());
+    }
     if let Some(link) = host.links.iter().flatten().find(|link| link.split(':').count() > 2) {
         return Err(format!("bad format for links: {link}"));
     }
@@ -25,7 +34,16 @@ fn check_modes(host: &HostConfig) -> Result<(), String> {
     let ipc = host.ipc_mode.as_str();
     let joins = |mode: &str| mode.strip_prefix("container:").is_some_and(|name| !name.is_empty());
     if !matches!(ipc, "" | "none" | "private" | "shareable" | "host") && !joins(ipc) {
-        return Err(format!("Invalid IPC mode: {ipc}"));
+        return Err(format!("invalid IPC mode: {ipc}"));
+    }
+    if !matches!(host.pid_mode.as_str(), "" | "host") && !joins(&host.pid_mode) {
+        return Err(format!("invalid PID mode: {}", host.pid_mode));
+    }
+    if !matches!(host.uts_mode.as_str(), "" | "host") {
+        return Err(format!("invalid UTS mode: {}", host.uts_mode));
+    }
+    if !matches!(host.userns_mode.as_str(), "" | "host") {
+        return Err(format!("invalid user namespace mode: {}", host.userns_mode));
     }
     if host.network_mode == "container:" {
         return Err("Invalid network mode: invalid container format container:<name|id>".into());
@@ -110,10 +128,18 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let none = HostConfig::default;
-        let cases: [(HostConfig, &str); 6] = [
-            (HostConfig { ipc_mode: "bad".into(), ..none() }, "Invalid IPC mode: bad"),
-            (HostConfig { ipc_mode: "container:".into(), ..none() }, "Invalid IPC mode: container:"),
+        let cases: [(HostConfig, &str); 11] = [
+            (HostConfig { ipc_mode: "bad".into(), ..none() }, "invalid IPC mode: bad"),
+            (HostConfig { ipc_mode: "container:".into(), ..none() }, "invalid IPC mode: container:"),
             (HostConfig { cgroupns_mode: "x".into(), ..none() }, "invalid cgroup namespace mode: x"),
+            (HostConfig { pid_mode: "container".into(), ..none() }, "invalid PID mode: container"),
+            (HostConfig { uts_mode: "x".into(), ..none() }, "invalid UTS mode: x"),
+            (HostConfig { links: list(&[""]), ..none() }, "empty string specified for links"),
+            (HostConfig { links: list(&["a:b:c"]), ..none() }, "bad format for links: a:b:c"),
+            (
+                HostConfig { annotations: Some(BTreeMap::from([(String::new(), "a".into())])), ..none() },
+                "invalid Annotations: the empty string is not permitted as an annotation key",
+            ),
             (HostConfig { extra_hosts: list(&["bad"]), ..none() }, "bad format for add-host: \"bad\""),
             (HostConfig { extra_hosts: list(&["a:b"]), ..none() }, "invalid IP address in add-host: \"b\""),
             (

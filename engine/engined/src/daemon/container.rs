@@ -80,6 +80,10 @@ pub(crate) struct Mounted {
     pub(crate) create_source: bool,
     /// A tmpfs from `--tmpfs`, which inspect does not list.
     pub(crate) hidden: bool,
+    /// Read-only with all that is mounted below it.
+    pub(crate) readonly_below: bool,
+    /// The part of a volume that is mounted; empty for all.
+    pub(crate) subpath: String,
 }
 
 impl Mounted {

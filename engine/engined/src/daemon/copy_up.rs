@@ -21,18 +21,29 @@ impl Daemon {
                 mount.target, mount.name
             ))
         };
-        let is_empty = std::fs::read_dir(&mount.source).map_err(wrong)?.next().is_none();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::open(&mount.source, flags, Mode::empty()).map_err(|e| wrong(e.into()))?;
+        // Only a part that is there is filled; a start will say that it is missing.
+        let Some(place) = part_of(top, &mount.subpath) else { return Ok(()) };
+        let is_empty = dirfd::entries(place.as_fd()).map_err(wrong)?.is_empty();
         let Some(writable) = self.store.writable(id).filter(|_| is_empty) else { return Ok(()) };
         let root = self.store.view(&writable)?;
         let inside = Path::new(mount.target.trim_start_matches('/'));
         let Ok(source) = dirfd::open_folder_in(root.as_fd(), inside) else { return Ok(()) };
-        copy_tree(source, &mount.source).map_err(wrong)
+        copy_tree(source, place).map_err(wrong)
     }
 }
 
-fn copy_tree(source: OwnedFd, target: &Path) -> std::io::Result<()> {
-    let target =
-        rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+/// A folder in a volume, whatever links there lead to it.
+fn part_of(volume: OwnedFd, subpath: &str) -> Option<OwnedFd> {
+    if subpath.is_empty() {
+        return Some(volume);
+    }
+    let part = dirfd::open_folder_in(volume.as_fd(), Path::new(subpath)).ok()?;
+    rustix::fs::openat(part, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+fn copy_tree(source: OwnedFd, target: OwnedFd) -> std::io::Result<()> {
     let (reader, writer) = std::io::pipe()?;
     std::thread::scope(|scope| {
         let from = source.as_fd();
@@ -65,8 +76,8 @@ mod tests {
         std::fs::write(from.path().join("d/f"), "hi").unwrap();
         std::os::unix::fs::symlink("/nowhere", from.path().join("l")).unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let source = rustix::fs::open(from.path(), flags, Mode::empty()).unwrap();
-        copy_tree(source, to.path()).unwrap();
+        let open = |folder: &Path, how| rustix::fs::open(folder, flags | how, Mode::empty()).unwrap();
+        copy_tree(open(from.path(), OFlags::PATH), open(to.path(), OFlags::empty())).unwrap();
         assert_eq!(std::fs::read(to.path().join("d/f")).unwrap(), b"hi");
         assert_eq!(std::fs::read_link(to.path().join("l")).unwrap(), Path::new("/nowhere"));
     }

@@ -23,6 +23,8 @@ pub(crate) struct CreateRequest {
     pub(crate) networking: NetworkingConfig,
     /// The only one that will do.
     pub(crate) platform: Option<Platform>,
+    /// What is mounted below a read-only mount stays writable: clients of old count on it.
+    pub(crate) flat_readonly: bool,
 }
 
 /// A container, and what could not be had as asked.
@@ -64,7 +66,7 @@ impl Daemon {
 
     fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<Option<Arc<Image>>> {
         if name.is_empty() {
-            return Err(Refusal::bad("Config cannot be empty in order to create a container"));
+            return Ok(None);
         }
         let image = self.store.lookup(name)?;
         let own = Platform {
@@ -111,7 +113,7 @@ impl Daemon {
         request: CreateRequest,
         image: Option<&Image>,
     ) -> Result<Created> {
-        let CreateRequest { mut config, mut host, networking, .. } = request;
+        let CreateRequest { mut config, mut host, networking, flat_readonly, .. } = request;
         if let Some(other) = host.network_of() {
             // Not "not found": for that, clients would pull the image.
             let other = self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
@@ -122,16 +124,20 @@ impl Daemon {
                 self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
             }
         }
-        self.check_links(&host)?;
-        let networks = self.planned_networks(id, &config, &host, networking)?;
+        self.resolve_links(&mut host)?;
+        let networks = self.planned_networks(&config, &host, networking)?;
         if config.hostname.is_empty() && host.network_of().is_none() {
             config.hostname =
                 if host.network() == "host" { host::name() } else { names::short(id).to_owned() };
         }
-        let warnings = warnings(&host);
+        let warnings = warnings(&mut host);
         let inherited = self.inherited_mounts(&host)?;
         let declared = config.volumes.clone().unwrap_or_default();
-        let planned = mounts::plan(&host, declared.keys(), inherited).map_err(Refusal::bad)?;
+        let mut planned = mounts::plan(&host, declared.keys(), inherited).map_err(Refusal::bad)?;
+        mounts::watch_root(&mut planned, &host, &self.config.data_root).map_err(Refusal::bad)?;
+        if flat_readonly {
+            planned.iter_mut().for_each(|p| p.mount.readonly_below = false);
+        }
         check_driver(&host, &planned)?;
         // Synced below, together with the container's own record.
         self.store.create_writable(id, image.map(|i| &i.id), false)?;
@@ -159,16 +165,6 @@ impl Daemon {
         self.containers.insert(container.clone());
         self.tell_container(&container, "create");
         Ok(Created { container, warnings })
-    }
-
-    fn check_links(&self, host: &HostConfig) -> Result<()> {
-        for link in host.links.iter().flatten() {
-            let name = link.split(':').next().unwrap_or_default();
-            self.containers
-                .find(name)
-                .map_err(|e| Refusal::bad(format!("could not get container for {name}: {}", e.message)))?;
-        }
-        Ok(())
     }
 
     fn inherited_mounts(&self, host: &HostConfig) -> Result<Vec<Mounted>> {
@@ -221,12 +217,11 @@ impl Daemon {
     /// What the container will be connected to when it starts.
     fn planned_networks(
         &self,
-        id: &str,
         config: &RunConfig,
         host: &HostConfig,
         networking: NetworkingConfig,
     ) -> Result<BTreeMap<String, EndpointSettings>> {
-        let mode = host.network().to_owned();
+        let mode = self.network_name(host.network());
         if host.network_of().is_some() || config.network_disabled {
             return Ok(BTreeMap::new());
         }
@@ -234,11 +229,12 @@ impl Daemon {
         if let Some(own) = asked.remove("default") {
             asked.entry("bridge".into()).or_insert(own);
         }
-        let mut planned = BTreeMap::new();
-        if asked.is_empty() || !asked.contains_key(&mode) {
-            planned.insert(mode.clone(), EndpointSettings::default());
+        if asked.is_empty() {
+            asked.insert(mode.clone(), EndpointSettings::default());
         }
-        planned.extend(asked);
+        // Whatever they were called by, they are kept by name.
+        let mut planned: BTreeMap<String, EndpointSettings> =
+            asked.into_iter().map(|(name, settings)| (self.network_name(&name), settings)).collect();
         for (name, settings) in &mut planned {
             if *name != mode && matches!(mode.as_str(), "host" | "none") {
                 return Err(Refusal::bad(
@@ -250,7 +246,7 @@ impl Daemon {
             }
             // A network may be made between now and the start, which looks again.
             if self.networks.find(name).is_ok() {
-                self.check_endpoint(id, name, settings)?;
+                self.check_endpoint(name, settings)?;
             }
         }
         Ok(planned)
@@ -320,8 +316,16 @@ fn check_health(health: &engine_image::Healthcheck) -> Result<()> {
     Ok(())
 }
 
-fn warnings(host: &HostConfig) -> Vec<String> {
+pub(crate) const NO_BLKIO_WEIGHT: &str =
+    "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.";
+
+/// What cannot be had here, taken out of the request.
+fn warnings(host: &mut HostConfig) -> Vec<String> {
     let mut warnings = Vec::new();
+    if host.blkio_weight > 0 && !host::has_blkio_weight() {
+        host.blkio_weight = 0;
+        warnings.push(NO_BLKIO_WEIGHT.to_owned());
+    }
     let mut lacking = |controller: &str, asked: bool, text: &str| {
         if asked && !host::has_controller(controller) {
             warnings.push(text.to_owned());

@@ -95,112 +95,11 @@ fn answers_to(record: &Record, network: &str, name: &str) -> bool {
     let aliases =
         record.networks.values().filter(|s| s.network_id == network).flat_map(|s| s.aliases.iter().flatten());
     let mut aliases = aliases.map(String::as_str);
-    same(&record.name) || same(names::short(&record.id)) || aliases.any(same)
-}
-
-/// A link of the old kind, on the default bridge.
-pub(crate) struct KnownLink {
-    pub(crate) address: Ipv4Addr,
-    alias: String,
-    target: Record,
-}
-
-impl KnownLink {
-    /// The names in /etc/hosts.
-    pub(crate) fn names(&self) -> String {
-        let mut names = vec![self.alias.as_str(), self.target.config.hostname.as_str()];
-        if self.target.name != self.alias {
-            names.push(&self.target.name);
-        }
-        names.join(" ")
-    }
-
-    /// The variables it brings.
-    pub(crate) fn environment(&self, child: &str) -> Vec<String> {
-        let alias = self.alias.replace('-', "_").to_ascii_uppercase();
-        let mut ports: Vec<(u16, &str)> = self
-            .target
-            .config
-            .exposed_ports
-            .keys()
-            .filter_map(|p| p.split_once('/'))
-            .filter_map(|(n, protocol)| Some((n.parse().ok()?, protocol)))
-            .collect();
-        ports.sort_unstable();
-        let mut env = Vec::new();
-        let address = self.address;
-        if let Some((port, protocol)) = ports.first() {
-            env.push(format!("{alias}_PORT={protocol}://{address}:{port}"));
-        }
-        for (port, protocol) in &ports {
-            let prefix = format!("{alias}_PORT_{port}_{}", protocol.to_ascii_uppercase());
-            env.push(format!("{prefix}={protocol}://{address}:{port}"));
-            env.push(format!("{prefix}_ADDR={address}"));
-            env.push(format!("{prefix}_PORT={port}"));
-            env.push(format!("{prefix}_PROTO={protocol}"));
-        }
-        env.push(format!("{alias}_NAME=/{child}/{}", self.alias));
-        for entry in self.target.config.env.iter().flatten() {
-            if let Some((key, value)) = entry.split_once('=').filter(|(k, _)| !matches!(*k, "HOME" | "PATH"))
-            {
-                env.push(format!("{alias}_ENV_{key}={value}"));
-            }
-        }
-        env
-    }
+    let own = [record.name.as_str(), names::short(&record.id), &record.config.hostname];
+    own.into_iter().any(same) || aliases.any(same)
 }
 
 impl Daemon {
-    /// The links of a container to others that run.
-    pub(crate) fn links(&self, record: &Record) -> Vec<KnownLink> {
-        let mut known = Vec::new();
-        for link in record.host.links.iter().flatten() {
-            let (target, alias) = link.split_once(':').unwrap_or((link, link));
-            let Ok(other) = self.containers.find(target) else { continue };
-            if other.id == record.id {
-                continue;
-            }
-            let target = other.record().clone();
-            let address = target.endpoints.iter().find_map(|e| e.address);
-            if let Some(address) = address {
-                let alias = alias.rsplit('/').next().unwrap_or(alias).to_owned();
-                known.push(KnownLink { address, alias, target });
-            }
-        }
-        known
-    }
-
-    /// The variables of links come before the container's own.
-    pub(crate) fn add_link_environment(&self, container: &Container, spec: &mut engine_runtime::spec::Spec) {
-        let record = container.record().clone();
-        for link in self.links(&record) {
-            for entry in link.environment(&record.name) {
-                let key = entry.split('=').next().unwrap_or_default();
-                if !spec.process.env.iter().any(|e| e.split('=').next() == Some(key)) {
-                    spec.process.env.push(entry);
-                }
-            }
-        }
-    }
-
-    /// A container that others link to has an address now: their hosts files learn it.
-    pub(crate) fn refresh_linked(&self, container: &Container) {
-        for other in self.containers.all() {
-            let linked = {
-                let record = other.record();
-                other.id != container.id
-                    && record.state.is_alive()
-                    && record.host.links.iter().flatten().any(|l| {
-                        let target = l.split(':').next().unwrap_or(l);
-                        self.containers.find(target).is_ok_and(|t| t.id == container.id)
-                    })
-            };
-            if linked && let Err(error) = self.write_files(&other) {
-                tracing::warn!(container = %other.id, %error, "could not update the hosts file");
-            }
-        }
-    }
-
     /// The firewall as all networks and running containers want it.
     pub(crate) fn firewall_rules(&self) -> Rules {
         let networks: Vec<_> = self

@@ -22,6 +22,8 @@ pub(crate) struct ExecSession {
     pub(crate) config: ExecConfig,
     /// Who runs it: the exec's own word or the container's.
     user: String,
+    /// Said at the start, after the session was made.
+    console_size: Mutex<Option<[u16; 2]>>,
     state: Mutex<ExecState>,
 }
 
@@ -67,6 +69,11 @@ impl ExecSession {
     pub(crate) fn exit_code(&self) -> Option<i32> {
         self.state().exit_code
     }
+
+    /// Rows and columns of the terminal.
+    pub(crate) fn set_console_size(&self, size: [u16; 2]) {
+        *self.console_size.lock().expect("no code panics holding it") = Some(size);
+    }
 }
 
 impl Daemon {
@@ -87,6 +94,7 @@ impl Daemon {
         };
         let session = Arc::new(ExecSession {
             user,
+            console_size: Mutex::new(config.console_size),
             id: names::new_id(),
             container: container.id.clone(),
             config,
@@ -143,7 +151,8 @@ impl Daemon {
         let program = container.program();
         let program =
             program.ok_or_else(|| Refusal::conflict(format!("Container {} is not running", container.id)))?;
-        let process = exec_process(&container.record(), &session.config, &self.config)?;
+        let size = *session.console_size.lock().expect("no code panics holding it");
+        let process = exec_process(&container.record(), &session.config, size, &self.config)?;
         let action = format!("exec_start: {}", action_text(session));
         self.tell_container_with(container, &action, &[("execID", &session.id)]);
         let exec = ExecSpec { id: session.id.clone(), process, stdin: streams.stdin };
@@ -211,10 +220,16 @@ impl Daemon {
         }
     }
 
-    /// The container's program has ended, and every session with it.
+    /// The container's program has ended, and every session with it. One that never began is forgotten.
     pub(crate) fn end_execs(&self, container: &Container) {
-        let sessions: Vec<_> =
-            container.execs.lock().expect("no code panics holding it").values().cloned().collect();
+        let mut execs = container.execs.lock().expect("no code panics holding it");
+        let sessions: Vec<_> = execs.values().cloned().collect();
+        let mut all = self.execs.lock().expect("no code panics holding it");
+        for unborn in sessions.iter().filter(|session| !session.state().started) {
+            execs.remove(&unborn.id);
+            all.remove(&unborn.id);
+        }
+        drop((execs, all));
         for session in sessions {
             let running = session.state().running;
             if running {
@@ -256,7 +271,12 @@ fn check_can_exec(record: &Record, shown: &str) -> Result<()> {
     Ok(())
 }
 
-fn exec_process(record: &Record, config: &ExecConfig, daemon: &Config) -> Result<Process> {
+fn exec_process(
+    record: &Record,
+    config: &ExecConfig,
+    console_size: Option<[u16; 2]>,
+    daemon: &Config,
+) -> Result<Process> {
     let mut env = spec::environment(record);
     if config.tty && !env.iter().any(|e| e.starts_with("TERM=")) {
         env.push("TERM=xterm".into());
@@ -274,10 +294,7 @@ fn exec_process(record: &Record, config: &ExecConfig, daemon: &Config) -> Result
         user: pick(&config.user, &record.config.user),
         groups: record.host.group_add.clone().unwrap_or_default(),
         tty: config.tty,
-        console_size: config
-            .console_size
-            .map(|[rows, columns]| (rows, columns))
-            .filter(|s| s.0 > 0 && s.1 > 0),
+        console_size: console_size.map(|[rows, columns]| (rows, columns)).filter(|s| s.0 > 0 && s.1 > 0),
         seccomp: spec::seccomp(&host, &capabilities, daemon),
         no_new_privileges: spec::no_new_privileges(&record.host, daemon),
         capabilities,
@@ -287,11 +304,7 @@ fn exec_process(record: &Record, config: &ExecConfig, daemon: &Config) -> Result
 
 fn exec_failure(error: RuntimeError) -> Refusal {
     match error {
-        RuntimeError::Start { message, .. }
-            if message.starts_with("unable to find user") || message.starts_with("unable to find group") =>
-        {
-            Refusal::bad(message)
-        }
+        RuntimeError::Start { message, .. } if super::start::names_no_user(&message) => Refusal::bad(message),
         RuntimeError::Start { message, .. } => Refusal::bad(format!(
             "OCI runtime exec failed: exec failed: unable to start container process: {message}: unknown"
         )),

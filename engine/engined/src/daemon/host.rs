@@ -94,6 +94,12 @@ pub(crate) fn has_swap_limit() -> bool {
     is_pure_cgroup2() || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
 }
 
+/// Whether groups can have shares of a disk's time.
+pub(crate) fn has_blkio_weight() -> bool {
+    let v1 = |file: &str| Path::new("/sys/fs/cgroup/blkio").join(file).exists();
+    if is_pure_cgroup2() { has_controller("io") } else { v1("blkio.weight") || v1("blkio.bfq.weight") }
+}
+
 /// The file system's name as Docker has it.
 pub(crate) fn filesystem_name(path: &Path) -> &'static str {
     let magic = nix::sys::statfs::statfs(path).map(|s| s.filesystem_type().0).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What `GET /info` says: the engine's settings and what the host can do.
 
+use engine_api::ApiVersion;
 use serde_json::{Value, json};
 
 use super::{Daemon, host};
@@ -8,7 +9,7 @@ use crate::version;
 
 impl Daemon {
     /// The reply of `GET /info`.
-    pub(crate) fn info(&self) -> Value {
+    pub(crate) fn info(&self, version: ApiVersion) -> Value {
         let config = &self.config;
         let os = host::os_release();
         let cgroup2 = host::is_pure_cgroup2();
@@ -33,7 +34,7 @@ impl Daemon {
                 "Volume": ["local"],
                 "Network": ["bridge", "host", "null"],
                 "Authorization": null,
-                "Log": ["json-file"],
+                "Log": ["json-file", "local"],
             },
         });
         let host = json!({
@@ -94,6 +95,12 @@ impl Daemon {
         });
         for part in [host, engine] {
             merge(&mut body, part);
+        }
+        if version >= ApiVersion::v1(49) {
+            body["FirewallBackend"] = json!({ "Driver": if config.firewall { "nftables" } else { "none" } });
+        }
+        if version >= ApiVersion::v1(50) {
+            body["DiscoveredDevices"] = Value::Null;
         }
         body
     }

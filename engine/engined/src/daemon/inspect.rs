@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_api::ApiVersion;
 use engine_api::container::State as ShownState;
+use engine_api::host_config::HostConfig;
 use engine_api::network::EndpointSettings;
 use serde_json::{Value, json};
 
@@ -59,11 +60,11 @@ impl Daemon {
             "ProcessLabel": "",
             "AppArmorProfile": "",
             "ExecIDs": if execs.is_empty() { Value::Null } else { json!(execs) },
-            "HostConfig": record.host,
+            "HostConfig": HostConfig { links: self.shown_links(&record), ..record.host.clone() },
             "GraphDriver": self.graph_driver(&record.id),
             "Mounts": self.shown_mounts(&record),
             "Config": config,
-            "NetworkSettings": network_settings(&record),
+            "NetworkSettings": self.network_settings(&record, version),
         });
         if version < ApiVersion::v1(42) {
             body["HostConfig"]["KernelMemory"] = 0.into();
@@ -126,6 +127,42 @@ fn shown_state(state: &State) -> ShownState {
         finished_at: clock::rfc3339(state.finished_at),
         health: state.health.clone(),
     }
+}
+
+impl Daemon {
+    fn network_settings(&self, record: &Record, version: ApiVersion) -> Value {
+        let mut shown = network_settings(record);
+        let names = |settings: &EndpointSettings| {
+            let network = self.networks.all().get(&settings.network_id).map(|n| n.net.embedded_dns);
+            network.unwrap_or(false).then(|| dns_names(record, settings))
+        };
+        for (name, settings) in record.networks.iter().filter(|_| version >= ApiVersion::v1(44)) {
+            let own = &mut shown["Networks"][name];
+            own["DNSNames"] = json!(names(settings));
+            if version >= ApiVersion::v1(45) {
+                // The name that every container has is among the others now.
+                own["Aliases"] = json!(own_aliases(record, settings));
+            }
+        }
+        shown
+    }
+}
+
+/// Aliases that a user gave.
+fn own_aliases(record: &Record, settings: &EndpointSettings) -> Option<Vec<String>> {
+    let short = super::names::short(&record.id);
+    let given = settings.aliases.iter().flatten().filter(|a| *a != short).cloned();
+    Some(given.collect()).filter(|given: &Vec<String>| !given.is_empty())
+}
+
+/// What a container answers to in a network, the name for reverse look-ups first.
+fn dns_names(record: &Record, settings: &EndpointSettings) -> Vec<String> {
+    let mut names = vec![record.name.clone()];
+    names.extend(own_aliases(record, settings).into_iter().flatten());
+    names.extend([super::names::short(&record.id).to_owned(), record.config.hostname.clone()]);
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
+    names
 }
 
 fn network_settings(record: &Record) -> Value {

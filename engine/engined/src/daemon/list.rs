@@ -18,6 +18,8 @@ pub(crate) struct ListOptions {
     pub(crate) limit: Option<usize>,
     pub(crate) size: bool,
     pub(crate) filters: Filters,
+    /// Show annotations, as since 1.46.
+    pub(crate) annotations: bool,
 }
 
 const KNOWN_FILTERS: [&str; 15] = [
@@ -57,7 +59,15 @@ impl Daemon {
                 && self.matches(record, &filters)
         });
         chosen.truncate(options.limit.unwrap_or(usize::MAX));
-        chosen.iter().map(|(_, record)| self.line(record, options.size)).collect()
+        let link_names = self.link_names();
+        let line = |record: &Record| -> Result<Value> {
+            let mut line = self.line(record, options.size, &link_names)?;
+            if let Some(annotations) = record.host.annotations.as_ref().filter(|_| options.annotations) {
+                line["HostConfig"]["Annotations"] = json!(annotations);
+            }
+            Ok(line)
+        };
+        chosen.iter().map(|(_, record)| line(record)).collect()
     }
 
     fn created_of(&self, filters: &Filters, key: &str) -> Result<Option<i64>> {
@@ -107,7 +117,10 @@ impl Daemon {
         image.id == wanted.id || (!base.is_empty() && own.starts_with(base) && own.len() > base.len())
     }
 
-    fn line(&self, record: &Record, size: bool) -> Result<Value> {
+    fn line(&self, record: &Record, size: bool, link_names: &[(String, String)]) -> Result<Value> {
+        let mut names = vec![format!("/{}", record.name)];
+        names.extend(link_names.iter().filter(|(id, _)| *id == record.id).map(|(_, name)| name.clone()));
+        names.sort_unstable();
         let mut networks = record.networks.clone();
         for settings in networks.values_mut() {
             settings.aliases = None;
@@ -120,7 +133,7 @@ impl Daemon {
         }
         let mut line = json!({
             "Id": record.id,
-            "Names": [format!("/{}", record.name)],
+            "Names": names,
             "Image": self.shown_image(record),
             "ImageID": record.image_id,
             "Command": command(record),

@@ -1,6 +1,6 @@
 //! The engine behind the API: its containers, images, networks and volumes, and what it knows of the host.
 
-mod archive;
+pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod build;
 mod caps;
@@ -22,6 +22,7 @@ pub(crate) mod host;
 mod info;
 mod inspect;
 pub(crate) mod kill;
+mod links;
 pub(crate) mod list;
 pub(crate) mod logfile;
 mod metrics;
@@ -54,6 +55,7 @@ use engine_runtime::{Runtime, RuntimeConfig, ShimProgram};
 
 use crate::options::Config;
 use exec::ExecSession;
+pub(crate) use mounts::clean as clean_path;
 pub(crate) use settings::merge_image;
 
 /// One engine.
@@ -76,7 +78,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Opens what is on disk and takes over what runs.
     pub(crate) async fn open(config: Config) -> anyhow::Result<Arc<Daemon>> {
-        settings::check_log(&config.log_opts)
+        settings::check_log(&config.log_driver, &config.log_opts)
             .map_err(|problem| anyhow::anyhow!("failed to set log opts: {problem}"))?;
         let root = &config.data_root;
         let id = host::engine_id(root)?;

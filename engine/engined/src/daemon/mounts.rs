@@ -128,13 +128,22 @@ fn check_mode(mode: &str, is_bind: bool) -> Result<(), String> {
         "nocopy" => !is_bind,
         other => is_bind && PROPAGATIONS.contains(&other),
     };
-    if mode.split(',').all(known) { Ok(()) } else { Err(format!("invalid mode: {mode}")) }
+    let kinds: [&[&str]; 4] =
+        [&["ro", "rw"], &["z", "Z"], &["consistent", "cached", "delegated"], &PROPAGATIONS];
+    let once = |kind: &&[&str]| mode.split(',').filter(|o| kind.contains(o)).count() <= 1;
+    if mode.split(',').all(known) && kinds.iter().all(once) {
+        return Ok(());
+    }
+    Err(format!("invalid mode: {mode}"))
 }
 
 fn apply_mode(mount: &mut Mounted, mode: &str) {
     for option in mode.split(',') {
         match option {
-            "ro" => mount.rw = false,
+            "ro" => {
+                mount.rw = false;
+                mount.readonly_below = mount.kind == "bind";
+            }
             "nocopy" => mount.no_copy = true,
             option if PROPAGATIONS.contains(&option) => mount.propagation = option.into(),
             _ => {}
@@ -184,11 +193,15 @@ fn from_mount(mount: &Mount) -> Result<Planned, String> {
             out.mode = "z".into();
             out.name.clone_from(&mount.source);
             out.anonymous = mount.source.is_empty();
+            if out.anonymous && mount.read_only {
+                return Err(wrong("must not set ReadOnly mode when using anonymous volumes"));
+            }
             if let Some(options) = &mount.volume_options {
                 out.no_copy = options.no_copy;
-                if !options.subpath.is_empty() {
-                    return Err(wrong("volume-subpath is not supported; mount the whole volume"));
+                if !is_local(&options.subpath) {
+                    return Err(wrong("subpath must be a relative path within the volume"));
                 }
+                out.subpath.clone_from(&options.subpath);
                 planned.labels = Some(options.labels.clone()).filter(|l| !l.is_empty());
                 let driver = options.driver_config.clone().unwrap_or_default();
                 if !matches!(driver.name.as_str(), "" | "local") {
@@ -228,13 +241,65 @@ fn from_bind_mount(mount: &Mount, out: &mut Mounted) -> Result<(), String> {
         return Err(format!("invalid mount path: '{}' mount path must be absolute", mount.source));
     }
     let options = mount.bind_options.clone().unwrap_or_default();
+    if !options.propagation.is_empty() && !PROPAGATIONS.contains(&options.propagation.as_str()) {
+        return Err(format!("invalid propagation mode: {}", options.propagation));
+    }
     if !options.create_mountpoint && !std::path::Path::new(&mount.source).exists() {
         return Err(format!("bind source path does not exist: {}", mount.source));
     }
     out.create_source = options.create_mountpoint;
+    out.readonly_below = mount.read_only && !options.non_recursive && !options.read_only_non_recursive;
+    if options.read_only_force_recursive && !out.readonly_below {
+        return Err("ReadOnlyForceRecursive requires ReadOnly, and recursive mounts".into());
+    }
     out.source = clean(&mount.source).into();
     out.non_recursive = options.non_recursive;
     out.propagation = if options.propagation.is_empty() { "rprivate".into() } else { options.propagation };
+    Ok(())
+}
+
+/// A path that stays where it begins, as far as its text tells.
+fn is_local(path: &str) -> bool {
+    let mut depth = 0i32;
+    for part in path.split('/') {
+        depth += match part {
+            "" | "." => 0,
+            ".." => -1,
+            _ => 1,
+        };
+        if depth < 0 {
+            return false;
+        }
+    }
+    !path.starts_with('/')
+}
+
+/// Mounts of the daemon's own folders, or of what they lie in, see what is mounted there later.
+pub(crate) fn watch_root(
+    planned: &mut [Planned],
+    host: &HostConfig,
+    root: &std::path::Path,
+) -> Result<(), String> {
+    for Planned { mount, .. } in planned.iter_mut().filter(|p| p.mount.kind == "bind") {
+        let related = mount.source.starts_with(root) || root.starts_with(&mount.source);
+        if !related || matches!(mount.propagation.as_str(), "rslave" | "rshared") {
+            continue;
+        }
+        let by_mount = host.mounts.iter().flatten().any(|m| {
+            m.kind == "bind"
+                && clean(&m.target) == mount.target
+                && m.bind_options.as_ref().is_some_and(|o| !o.propagation.is_empty())
+        });
+        if by_mount || mount.mode.split(',').any(|word| PROPAGATIONS.contains(&word)) {
+            return Err(format!(
+                "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, daemon root: {:?}, bind mount source: {:?}, propagation: {:?}",
+                root.display().to_string(),
+                mount.source.display().to_string(),
+                mount.propagation
+            ));
+        }
+        mount.propagation = "rslave".into();
+    }
     Ok(())
 }
 
@@ -329,6 +394,27 @@ mod tests {
         assert_eq!(kinds, [("/y", "volume"), ("/x", "bind"), ("/t", "tmpfs"), ("/z", "volume")]);
         assert_eq!(plan[2].mount.data, "size=1m");
         assert_eq!(tmpfs_flags("exec,size=1m,noexec,dev,ro"), ["dev", "ro"]);
+    }
+
+    #[test]
+    fn paths_that_stay() {
+        assert!(is_local("a/b") && is_local("a/../b") && is_local("") && is_local("./a"));
+        assert!(!is_local("/a") && !is_local("../a") && !is_local("a/../../b"));
+    }
+
+    #[test]
+    fn the_daemons_own_folders_are_watched() {
+        let root = std::path::Path::new("/var/lib/engine");
+        let one = |bind: &str| {
+            let host = HostConfig { binds: Some(vec![bind.into()]), ..HostConfig::default() };
+            let mut planned = plan(&host, [].iter(), vec![])?;
+            watch_root(&mut planned, &host, root).map(|()| planned.remove(0).mount.propagation)
+        };
+        for bind in ["/:/x", "/var/lib/engine:/x:ro", "/var/lib/engine/containers:/x", "/:/x:rslave"] {
+            assert_eq!(one(bind).as_deref(), Ok("rslave"), "{bind}");
+        }
+        assert_eq!(one("/tmp:/x").as_deref(), Ok("rprivate"));
+        assert!(one("/:/x:rprivate").unwrap_err().contains("within the daemon root"));
     }
 
     #[test]

@@ -290,7 +290,9 @@ impl Networks {
         let id = names::new_id();
         let pool = self.pool_for(asked)?;
         let option = |key: &str| asked.options.get(&format!("com.docker.network.{key}")).map(String::as_str);
-        let is_on = |key: &str| option(key).is_none_or(|v| !matches!(v, "false" | "0"));
+        let is_on = |key: &str| {
+            option(key).is_none_or(|v| !matches!(v, "0" | "f" | "F" | "FALSE" | "false" | "False"))
+        };
         let mtu = option("driver.mtu").and_then(|m| m.parse().ok()).unwrap_or(config.mtu);
         let net = Network {
             id: id.clone(),
@@ -339,6 +341,11 @@ impl Networks {
         let config =
             asked.ipam.as_ref().and_then(|i| i.config.iter().find(|c| !c.subnet.contains(':')).cloned());
         let used = self.used()?;
+        if config.as_ref().is_some_and(|c| {
+            c.subnet.is_empty() && !(c.gateway.is_empty() && c.ip_range.is_empty() && c.auxiliary.is_empty())
+        }) {
+            return Err(Refusal::bad("Invalid subnet  : invalid CIDR address: "));
+        }
         let Some(config) = config.filter(|c| !c.subnet.is_empty()) else {
             return Ok(Pool::new(ipam::pick_pool(&self.pools, &used)?, None, None));
         };
@@ -358,9 +365,20 @@ impl Networks {
             return Err(Refusal::bad(format!("no matching subnet for gateway {outside}")));
         }
         let range = if config.ip_range.is_empty() { None } else { Some(subnet(&config.ip_range)?) };
+        if let Some(outside) = range.filter(|r| !own.overlaps(*r)) {
+            return Err(Refusal::bad(format!(
+                "invalid network config:\ninvalid ip-range {outside}: parent subnet {own} doesn't contain ip-range"
+            )));
+        }
         let mut pool = Pool::new(own, gateway, range);
         for (name, text) in &config.auxiliary {
-            pool.auxiliary.insert(name.clone(), address(text)?);
+            let reserved = address(text)?;
+            if !own.contains(reserved) {
+                return Err(Refusal::forbidden(format!(
+                    "auxiliary address: ({name}:{reserved}) must belong to the master pool: {own}"
+                )));
+            }
+            pool.auxiliary.insert(name.clone(), reserved);
         }
         Ok(pool)
     }
@@ -396,6 +414,26 @@ fn shown_pool(pool: &Pool, asked: Option<&IpamPool>) -> IpamPool {
     shown
 }
 
+/// Options of bridges whose values mean something.
+fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    for key in ["enable_icc", "enable_ip_masquerade", "default_bridge"] {
+        let key = format!("com.docker.network.bridge.{key}");
+        let Some(value) = options.get(&key) else { continue };
+        const BOOLS: [&str; 12] =
+            ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
+        if !BOOLS.contains(&value.as_str()) {
+            return Err(Refusal::bad(format!(
+                "failed to parse {key} value: {value} (strconv.ParseBool: parsing {value:?}: invalid syntax)"
+            )));
+        }
+    }
+    let key = "com.docker.network.bridge.host_binding_ipv4";
+    match options.get(key).filter(|value| value.parse::<Ipv4Addr>().is_err()) {
+        Some(value) => Err(Refusal::bad(format!("failed to parse {key} value: {value} (nil ip)"))),
+        None => Ok(()),
+    }
+}
+
 fn check_create(asked: &NetworkCreate) -> Result<()> {
     let name = asked.name.as_str();
     if name.trim().is_empty() {
@@ -417,6 +455,16 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
             return Err(Refusal::missing(format!("plugin \"{other}\" not found")));
         }
     }
+    if asked.config_only {
+        return Err(Refusal {
+            status: http::StatusCode::NOT_IMPLEMENTED,
+            message: "configuration-only networks are not served: give each network its own options".into(),
+            event: None,
+        });
+    }
+    if let Some(from) = asked.config_from.as_ref().map(|f| &f.network).filter(|n| !n.is_empty()) {
+        return Err(Refusal::missing(format!("configuration network {from:?} does not exist")));
+    }
     if asked.ingress {
         return Err(Refusal::forbidden("Ingress network can only be global scope network"));
     }
@@ -428,6 +476,7 @@ fn check_create(asked: &NetworkCreate) -> Result<()> {
     {
         return Err(Refusal::missing(format!("plugin \"{driver}\" not found")));
     }
+    check_options(&asked.options)?;
     if let Some(mtu) = asked.options.get("com.docker.network.driver.mtu")
         && mtu.parse::<u32>().is_err()
     {

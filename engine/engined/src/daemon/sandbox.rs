@@ -51,6 +51,9 @@ impl Daemon {
         for (name, settings) in &mut container.record().networks {
             if let Ok(network) = self.networks.find(name) {
                 settings.network_id = network.id;
+                if network.net.embedded_dns {
+                    super::connect::add_own_name(&container.id, settings);
+                }
             }
         }
         self.write_files(container)?;
@@ -91,7 +94,7 @@ impl Daemon {
     }
 
     fn fill(&self, sandbox: &mut Sandbox, container: &Container, record: &Record) -> Result<()> {
-        let mode = record.host.network();
+        let mode = self.network_name(record.host.network());
         let mut order: Vec<&String> = record.networks.keys().collect();
         // The network of --network comes first: it is eth0 and has the default route.
         order.sort_by_key(|name| (name.as_str() != mode, name.as_str()));

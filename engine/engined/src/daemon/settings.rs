@@ -12,6 +12,8 @@ use crate::options::Config;
 /// Less memory than this no container can start in.
 const LEAST_MEMORY: i64 = 6 << 20;
 
+pub(crate) const LINKS_ON_HOST: &str = "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
+
 pub(crate) const MASKED_PATHS: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
@@ -38,6 +40,7 @@ pub(crate) fn merge_image(user: &mut RunConfig, image: &RunConfig) {
         user.exposed_ports.entry(port.clone()).or_insert(*nothing);
     }
     user.env = merge_env(user.env.take(), image.env.as_deref());
+    user.labels.get_or_insert_default();
     merge_map(&mut user.labels, image.labels.as_ref());
     if user.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         if user.cmd.as_ref().is_none_or(Vec::is_empty) {
@@ -155,14 +158,21 @@ fn systempaths_unconfined(host: &HostConfig) -> bool {
 pub(crate) fn check_host(host: &HostConfig, cpus: usize) -> Result<(), String> {
     check_memory(host)?;
     check_cpu(host, cpus)?;
+    if super::host::has_blkio_weight() {
+        check_blkio(host)?;
+    }
     check_restart(host)?;
-    if !matches!(host.log_config.kind.as_str(), "json-file" | "none" | "") {
+    if !matches!(host.log_config.kind.as_str(), "json-file" | "local" | "none" | "") {
         return Err(format!(
             "error looking up logging plugin {0}: plugin \"{0}\" not found",
             host.log_config.kind
         ));
     }
-    check_log(&host.log_config.config)?;
+    match host.log_config.kind.as_str() {
+        // It keeps nothing, however it is told to.
+        "none" => {}
+        kind => check_log(kind, &host.log_config.config)?,
+    }
     if !matches!(host.runtime.as_str(), "" | "runc" | "io.containerd.runc.v2") {
         return Err(format!("unknown or invalid runtime name: {}", host.runtime));
     }
@@ -187,11 +197,8 @@ pub(crate) fn check_host(host: &HostConfig, cpus: usize) -> Result<(), String> {
             key => format!("Unknown option {key}"),
         });
     }
-    if host.privileged && host.userns_mode == "private" {
-        return Err("user namespaces are not served yet".into());
-    }
     if host.network_mode == "host" && host.links.as_ref().is_some_and(|l| !l.is_empty()) {
-        return Err("conflicting options: host type networking can't be used with links. This would result in undefined behavior".into());
+        return Err(LINKS_ON_HOST.into());
     }
     Ok(())
 }
@@ -222,8 +229,18 @@ fn check_memory(host: &HostConfig) -> Result<(), String> {
     Ok(())
 }
 
+fn check_blkio(host: &HostConfig) -> Result<(), String> {
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err("Range of blkio weight is from 10 to 1000".into());
+    }
+    Ok(())
+}
+
 fn check_cpu(host: &HostConfig, cpus: usize) -> Result<(), String> {
     let (nano, period, quota) = (host.nano_cpus, host.cpu_period, host.cpu_quota);
+    if host.cpu_shares < 0 {
+        return Err(format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares));
+    }
     if nano > 0 && period > 0 {
         return Err("Conflicting options: Nano CPUs and CPU Period cannot both be set.".into());
     }
@@ -250,20 +267,21 @@ fn check_cpu(host: &HostConfig, cpus: usize) -> Result<(), String> {
 }
 
 fn check_set(set: &str, there: usize, what: &str, items: &str) -> Result<(), String> {
-    for part in set.split(',').filter(|p| !p.is_empty()) {
+    if set.is_empty() {
+        return Ok(());
+    }
+    let last = |part: &str| {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
-        let (Ok(low), Ok(high)) = (low.trim().parse::<usize>(), high.trim().parse::<usize>()) else {
-            return Err(format!("Invalid value {set} for {what}: invalid format: {part}"));
-        };
-        if low > high {
-            return Err(format!("Invalid value {set} for {what}: invalid format: {part}"));
-        }
-        if high >= there {
-            let available = if there == 1 { "0".to_owned() } else { format!("0-{}", there - 1) };
-            return Err(format!(
-                "Requested {items} are not available - requested {set}, available: {available}"
-            ));
-        }
+        let (low, high) = (low.parse::<usize>().ok()?, high.parse::<usize>().ok()?);
+        (low <= high).then_some(high)
+    };
+    let lasts: Option<Vec<usize>> = set.split(',').map(last).collect();
+    let Some(lasts) = lasts else {
+        return Err(format!("Invalid value {set} for {what}: invalid format: {set}"));
+    };
+    if lasts.iter().any(|l| *l >= there) {
+        let available = if there == 1 { "0".to_owned() } else { format!("0-{}", there - 1) };
+        return Err(format!("Requested {items} are not available - requested {set}, available: {available}"));
     }
     Ok(())
 }
@@ -286,7 +304,8 @@ fn check_restart(host: &HostConfig) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn check_log(options: &BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) fn check_log(driver: &str, options: &BTreeMap<String, String>) -> Result<(), String> {
+    let local = driver == "local";
     for (key, value) in options {
         match key.as_str() {
             "max-size" if value != "-1" && engine_api::size::parse(value).is_none() => {
@@ -295,8 +314,12 @@ pub(crate) fn check_log(options: &BTreeMap<String, String>) -> Result<(), String
             "max-file" if value.parse::<u32>().ok().is_none_or(|n| n == 0) => {
                 return Err("max-file cannot be less than 1".into());
             }
-            "max-size" | "max-file" | "labels" | "labels-regex" | "env" | "env-regex" | "tag"
-            | "compress" | "mode" | "max-buffer-size" => {}
+            "mode" if !matches!(value.as_str(), "" | "blocking" | "non-blocking") => {
+                return Err(format!("logger: logging mode not supported: {value}"));
+            }
+            "max-size" | "max-file" | "compress" | "mode" | "max-buffer-size" => {}
+            "labels" | "labels-regex" | "env" | "env-regex" | "tag" if !local => {}
+            _ if local => return Err(format!("unknown log opt '{key}' for local log driver")),
             _ => return Err(format!("unknown log opt '{key}' for json-file log driver")),
         }
     }

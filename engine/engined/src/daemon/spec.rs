@@ -144,6 +144,8 @@ impl Daemon {
             target: mount.target.clone(),
             readonly: !mount.rw,
             non_recursive: mount.non_recursive,
+            readonly_below: mount.readonly_below,
+            subpath: mount.subpath.clone(),
             propagation: propagation(&mount.propagation),
             data: mount.data.clone(),
             ..Mount::default()
@@ -339,10 +341,12 @@ fn log(container: &Container, record: &Record) -> Log {
             tag.replace("{{.FullID}}", &record.id).replace("{{.ImageName}}", &record.config.image),
         );
     }
+    // The local driver is for those who want bounds without setting them; its files are nobody's business.
+    let (size, files) = if config.kind == "local" { (20 << 20, 5) } else { (0, 1) };
     Log::JsonFile {
         path: container.log_path(),
-        max_size: option("max-size").and_then(engine_api::size::parse).unwrap_or(0),
-        max_file: option("max-file").and_then(|n| n.parse().ok()).unwrap_or(1),
+        max_size: option("max-size").and_then(engine_api::size::parse).unwrap_or(size),
+        max_file: option("max-file").and_then(|n| n.parse().ok()).unwrap_or(files),
         attrs,
     }
 }

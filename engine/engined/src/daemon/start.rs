@@ -60,7 +60,12 @@ impl Daemon {
     }
 
     async fn try_start(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
-        let host = container.record().host.clone();
+        let record = container.record().clone();
+        self.check_linked_run(&record)?;
+        let host = record.host;
+        if let Some(request) = host.device_requests.iter().flatten().next() {
+            return Err(no_device_driver(request));
+        }
         let (net, files) = self.build_sandbox(container).await?;
         let cgroup = self.runtime.make_cgroup(&container.id, &spec::resources(&host)?)?;
         let mut shim_spec = self.spec(container, net, files)?;
@@ -261,6 +266,20 @@ impl Daemon {
     }
 }
 
+/// No driver of devices is there: of those asked for, none can be had.
+fn no_device_driver(request: &serde_json::Value) -> Refusal {
+    let words = |list: &serde_json::Value| -> String {
+        let words = list.as_array().into_iter().flatten().filter_map(|w| w.as_str());
+        format!("[{}]", words.collect::<Vec<_>>().join(" "))
+    };
+    let lists = request["Capabilities"].as_array().into_iter().flatten();
+    let capabilities = lists.map(words).collect::<Vec<_>>().join(" ");
+    let driver = request["Driver"].as_str().unwrap_or_default();
+    Refusal::internal(format!(
+        "could not select device driver {driver:?} with capabilities: [{capabilities}]"
+    ))
+}
+
 fn pause_after(restarts: u32, life: i64) -> Duration {
     if life > LONG_LIFE {
         return RESTART_PAUSE;
@@ -283,7 +302,7 @@ pub(crate) fn start_failure(error: RuntimeError) -> Refusal {
             {
                 return Refusal::internal(format!("Cannot mkdir: {path} is not a directory"));
             }
-            if message.starts_with("unable to find user") || message.starts_with("unable to find group") {
+            if names_no_user(&message) {
                 return Refusal::internal(message);
             }
             let message = format!(
@@ -302,6 +321,13 @@ fn exit_code_of(message: &str) -> i32 {
         () if has("permission denied") || has("is a directory") || has("not a directory") => 126,
         () => 128,
     }
+}
+
+/// What the engine itself says, and not the runtime, when a container's user is wrong.
+pub(super) fn names_no_user(message: &str) -> bool {
+    ["unable to find user", "unable to find group", "uids and gids must be"]
+        .iter()
+        .any(|m| message.starts_with(m))
 }
 
 #[cfg(test)]

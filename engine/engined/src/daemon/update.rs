@@ -15,7 +15,7 @@ use super::{host, settings, spec};
 
 /// What `POST /containers/{id}/update` may change. Zero and empty leave a setting as it is.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename(deserialize = "container.UpdateConfig"), rename_all = "PascalCase", default)]
 pub(crate) struct Update {
     cpu_shares: i64,
     memory: i64,
@@ -32,6 +32,22 @@ pub(crate) struct Update {
 }
 
 impl Update {
+    /// Two ways of saying how much time of a processor, of which one has been used before.
+    fn cpu_conflict(&self, host: &HostConfig) -> Option<(&'static str, &'static str)> {
+        match () {
+            () if host.nano_cpus > 0 && self.cpu_period > 0 => Some(("CPU Period", "NanoCPUs")),
+            () if host.nano_cpus > 0 && self.cpu_quota > 0 => Some(("CPU Quota", "NanoCPUs")),
+            () if self.nano_cpus > 0 && host.cpu_period > 0 => Some(("Nano CPUs", "CPU Period")),
+            () if self.nano_cpus > 0 && host.cpu_quota > 0 => Some(("Nano CPUs", "CPU Quota")),
+            () => None,
+        }
+    }
+
+    /// What a client of before 1.40 says of processes was never read.
+    pub(crate) fn without_pids_limit(self) -> Update {
+        Update { pids_limit: None, ..self }
+    }
+
     fn apply(&self, host: &mut HostConfig) {
         for (new, old) in [
             (self.cpu_shares, &mut host.cpu_shares),
@@ -56,8 +72,9 @@ impl Update {
         if self.blkio_weight != 0 {
             host.blkio_weight = self.blkio_weight;
         }
-        if let Some(pids) = self.pids_limit.filter(|p| *p != 0) {
-            host.pids_limit = Some(pids);
+        // Nothing and less mean without a limit.
+        if let Some(pids) = self.pids_limit {
+            host.pids_limit = Some(pids.max(0));
         }
         if !self.restart_policy.name.is_empty() {
             host.restart_policy = self.restart_policy.clone();
@@ -66,12 +83,18 @@ impl Update {
 }
 
 impl Daemon {
-    pub(crate) async fn update(&self, container: &Container, update: Update) -> Result<()> {
+    /// What comes back are warnings.
+    pub(crate) async fn update(&self, container: &Container, mut update: Update) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        if update.blkio_weight > 0 && !host::has_blkio_weight() {
+            update.blkio_weight = 0;
+            warnings.push(super::create::NO_BLKIO_WEIGHT.to_owned());
+        }
         let _alive = container.lifecycle.lock().await;
         let wrong = |text: String| Refusal::bad(text);
         let failed =
             |text: String| Refusal::internal(format!("Cannot update container {}: {text}", container.id));
-        let too_large =
+        let conflict =
             |text: &str| Refusal::conflict(format!("Cannot update container {}: {text}", container.id));
         let (mut host, removing) = {
             let record = container.record();
@@ -85,9 +108,14 @@ impl Daemon {
             && host.memory_swap > 0
             && update.memory > host.memory_swap
         {
-            return Err(too_large(
+            return Err(conflict(
                 "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
             ));
+        }
+        if let Some((new, old)) = update.cpu_conflict(&host) {
+            return Err(conflict(&format!(
+                "Conflicting options: {new} cannot be updated as {old} has already been set"
+            )));
         }
         if host.auto_remove && !matches!(update.restart_policy.name.as_str(), "" | "no") {
             return Err(failed(
@@ -102,7 +130,7 @@ impl Daemon {
         container.record().host = host;
         container.save(Survive::PowerCut)?;
         self.tell_container(container, "update");
-        Ok(())
+        Ok(warnings)
     }
 }
 

@@ -142,11 +142,18 @@ fn check_options(volume: &Volume) -> Result<(), VolumeError> {
             return Err(VolumeError::Invalid(format!("create {}: invalid option: \"{key}\"", volume.name)));
         }
     }
-    if options.contains_key("device") && !options.contains_key("type") && !options.contains_key("o") {
-        return Err(VolumeError::Invalid(format!(
-            "create {}: missing required option: \"type\"",
-            volume.name
-        )));
+    let mounted = ["type", "device", "o"].iter().any(|key| options.contains_key(*key));
+    let missing = ["device", "type"].into_iter().find(|key| !options.contains_key(*key));
+    if let Some(key) = missing.filter(|_| mounted) {
+        let what = format!("create {}: missing required option: \"{key}\"", volume.name);
+        return Err(VolumeError::Invalid(what));
+    }
+    // A limit that is not kept is worse than none.
+    if let Some(size) = options.get("size") {
+        return Err(VolumeError::Invalid(match engine_api::size::parse(size) {
+            Some(_) => format!("create {}: quota size requested but no quota support", volume.name),
+            None => format!("create {}: invalid size: '{size}'", volume.name),
+        }));
     }
     Ok(())
 }
@@ -212,6 +219,11 @@ mod tests {
         let mut v = named("vv");
         v.options = Some([("foo".to_owned(), "x".to_owned())].into());
         assert!(volumes.create(v.clone()).is_err());
+        for options in [&[("type", "tmpfs")][..], &[("o", "bind")], &[("device", "/srv")], &[("size", "1g")]]
+        {
+            v.options = Some(options.iter().map(|(k, o)| ((*k).to_owned(), (*o).to_owned())).collect());
+            assert!(volumes.create(v.clone()).is_err(), "{options:?}");
+        }
         v.options = Some(
             [("type", "none"), ("o", "bind"), ("device", "/srv")]
                 .map(|(a, b)| (a.to_owned(), b.to_owned()))

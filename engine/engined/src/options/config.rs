@@ -300,9 +300,10 @@ fn check_drivers(get: &Getter<'_>) -> Result<(), String> {
     {
         return Err(format!("--storage-driver {driver} is not supported: use overlay2"));
     }
-    if let Some(driver) = get.text("log-driver").filter(|d| !matches!(d.as_str(), "" | "json-file" | "none"))
+    if let Some(driver) =
+        get.text("log-driver").filter(|d| !matches!(d.as_str(), "" | "json-file" | "local" | "none"))
     {
-        return Err(format!("--log-driver {driver} is not supported: use json-file or none"));
+        return Err(format!("--log-driver {driver} is not supported: use json-file, local or none"));
     }
     for option in get.list("exec-opts") {
         if option != "native.cgroupdriver=cgroupfs" {

@@ -216,7 +216,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "log-driver",
         "log-driver",
         Text,
-        "Where the output of containers goes: json-file or none [default: json-file]",
+        "Where the output of containers goes: json-file, local or none [default: json-file]",
     ),
     is(
         opt("log-format", "log-format", Text, "Format of the engine's own log: text"),

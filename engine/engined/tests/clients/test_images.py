@@ -146,6 +146,46 @@ class Copies(EngineTest):
         self.api.wait(made)
         self.assertEqual(self.api.logs(made), b"data")
 
+    def test_names_in_archives(self):
+        script = "mkdir -p /bar/quux; echo x >/bar/quux/baz; ln -s quux /bar/dir; ln -s / /bar/root; ln -s no /bar/no"
+        made = self.start(["sh", "-c", script])
+        self.api.wait(made)
+
+        names = lambda path: sorted(members(self.api.get_archive(made, path)[0]))
+        for path, found in [
+            ("/bar/quux", ["quux", "quux/baz"]),
+            ("bar/quux/.", [".", "./baz"]),
+            ("bar/dir", ["dir"]),
+            ("bar/dir/", ["dir", "dir/baz"]),
+            ("/bar/no", ["no"]),
+        ]:
+            self.assertEqual(names(path), found, path)
+        for path, name, prefix in [("/", "/", "/"), (".", ".", "./"), ("/./", ".", "./"), ("/bar/..", "/", "/")]:
+            pieces, stat = self.api.get_archive(made, path)
+            self.assertEqual(stat["name"], name, path)
+            self.assertIn(prefix + "bar/quux/baz", members(pieces), path)
+        self.assertIn("root/bar/quux/baz", names("/bar/root/"))
+        for path in ("/bar/quux/baz/", "/bar/quux/baz/x"):
+            self.refused(500, "not a directory", self.api.get_archive, made, path)
+        self.refused(404, "Could not find the file", self.api.get_archive, made, "/bar/no/")
+
+    def test_whose_files_are(self):
+        made = self.start("sleep 99", user="nobody")
+        url = f"{self.api.base_url}/containers/{made}/archive"
+        for more, owner in [({}, b"0 0\n"), ({"copyUIDGID": "true"}, b"65534 65534\n")]:
+            answer = self.api.put(url, params={"path": "/tmp", **more}, data=archive({"f": b"x"}))
+            self.assertEqual(answer.status_code, 200, answer.text)
+            session = self.api.exec_create(made, ["stat", "-c", "%u %g", "/tmp/f"])
+            self.assertEqual(self.api.exec_start(session), owner)
+
+    def test_no_link_leads_into_what_is_read_only(self):
+        made = self.start(["sh", "-c", "ln -s /etc /v/out; sleep 99"], host_config=self.host(read_only=True, binds=["sdk-cp:/v"]))
+        self.addCleanup(self.api.remove_volume, "sdk-cp", force=True)
+        self.addCleanup(self.remove, made)
+        put, file = self.api.put_archive, archive({"f": b"x"})
+        self.eventually("linked", lambda: self.api.diff(made) is not None and put(made, "/v", file))
+        self.refused(403, "container rootfs is marked read-only", put, made, "/v/out", file)
+
     def test_refusals(self):
         made = self.create("true", host_config=self.host(binds=["/tmp:/ro:ro"]))
         put, file = self.api.put_archive, archive({"f": b"x"})

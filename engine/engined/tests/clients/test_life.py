@@ -66,6 +66,20 @@ class Life(EngineTest):
         self.assertEqual((config["Memory"], config["MemorySwap"], config["CpuShares"]), (32 << 20, 64 << 20, 100))
         self.refused(409, "already set memoryswap limit", self.api.update_container, made, mem_limit="512m")
 
+    def test_update_of_the_number_of_processes(self):
+        made = self.start("sleep 99", host_config=self.host(pids_limit=50))
+        for said, shown in [(20, 20), (0, 0), (-1, 0), (-2, 0)]:
+            answer = self.api.post(f"{self.api.base_url}/v1.40/containers/{made}/update", json={"PidsLimit": said})
+            self.assertEqual(answer.status_code, 200, answer.text)
+            self.assertEqual(self.api.inspect_container(made)["HostConfig"]["PidsLimit"], shown)
+        self.api.post(f"{self.api.base_url}/v1.39/containers/{made}/update", json={"PidsLimit": 9})
+        self.assertEqual(self.api.inspect_container(made)["HostConfig"]["PidsLimit"], 0)
+
+    def test_updates_that_contradict(self):
+        made = self.create("true", host_config=self.host(nano_cpus=500_000_000))
+        told = "CPU Period cannot be updated as NanoCPUs has already been set"
+        self.refused(409, told, self.api.update_container, made, cpu_period=100000)
+
     def test_top_and_stats(self):
         made = self.start("sleep 60")
         top = self.api.top(made)
@@ -149,6 +163,10 @@ class Refusals(EngineTest):
             (400, "No such container: nope", dict(host_config=host(volumes_from=["nope"]))),
             (400, "could not get container for nope", dict(host_config=host(links={"nope": "x"}))),
             (400, "bad format for add-host", dict(host_config=host(extra_hosts=["bad"]))),
+            (400, "invalid PID mode: bad", dict(host_config=host(pid_mode="bad"))),
+            (400, "hostname and the UTS mode", dict(hostname="h", host_config=host(uts_mode="host"))),
+            (400, "invalid propagation mode: x", dict(host_config=host(mounts=[Mount("/x", "/tmp", type="bind", propagation="x")]))),
+            (400, "ReadOnly mode when using anonymous", dict(host_config=host(mounts=[Mount("/x", None, read_only=True)]))),
             (400, "invalid port specification: \"abc\"", dict(host_config=host(port_bindings={"abc": 1}))),
             (400, "unknown log opt 'foo'", dict(host_config=host(log_config=LogConfig(config={"foo": "1"})))),
             (400, "does not exist", dict(host_config=host(mounts=[Mount("/x", "/nope", type="bind")]))),

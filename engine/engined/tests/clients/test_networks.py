@@ -34,6 +34,8 @@ class Networks(EngineTest):
             self.assertTrue(self.ping(two, name), name)
         self.assertEqual(set(self.api.inspect_network("sdk-net")["Containers"]), {one, two})
         self.refused(403, "already exists in network", self.api.connect_container_to_network, one, "sdk-net")
+        self.refused(400, "disconnected from host network", self.api.connect_container_to_network, one, "host")
+        self.refused(400, "in private (none) mode", self.api.connect_container_to_network, one, "none")
         self.refused(403, "has active endpoints", self.api.remove_network, "sdk-net")
         wrong = dict(ipv4_address="10.1.0.1")
         self.api.disconnect_container_from_network(one, "sdk-net")
@@ -46,12 +48,33 @@ class Networks(EngineTest):
         self.remove(one)
         self.remove(two)
 
+    def test_only_what_is_asked_for_and_by_any_name(self):
+        network = self.network("sdk-own")
+        endpoint = self.api.create_endpoint_config(aliases=["al"])
+        asked = self.api.create_networking_config({"sdk-own": endpoint})
+        made = self.start("sleep 99", hostname="myhost", networking_config=asked)
+        shown = lambda version: self.api.get(f"{self.api.base_url}/v{version}/containers/{made}/json").json()
+        networks = shown("1.43")["NetworkSettings"]["Networks"]
+        self.assertEqual((list(networks), networks["sdk-own"]["Aliases"]), (["sdk-own"], ["al", made[:12]]))
+        own = shown("1.45")["NetworkSettings"]["Networks"]["sdk-own"]
+        self.assertEqual((own["Aliases"], own["DNSNames"][1:]), (["al"], ["al", made[:12], "myhost"]))
+        self.assertTrue(self.ping(made, "myhost"))
+        other = self.start("sleep 99", host_config=self.host(network_mode=network.id[:10]))
+        self.assertEqual(list(self.api.inspect_container(other)["NetworkSettings"]["Networks"]), ["sdk-own"])
+        self.assertTrue(self.ping(other, "al"))
+        self.remove(made)
+        self.remove(other)
+
     def test_refusals(self):
         self.network("sdk-taken")
         create = self.api.create_network
         driver = IPAMConfig(driver="nope")
         mtu = {"com.docker.network.driver.mtu": "zz"}
+        outside = IPAMConfig(pool_configs=[IPAMPool(subnet="10.8.0.0/24", iprange="10.9.0.0/25")])
+        icc = {"com.docker.network.bridge.enable_icc": "perhaps"}
         for status, text, more in [
+            (400, "invalid ip-range 10.9.0.0/25", dict(name="x", ipam=outside)),
+            (400, "strconv.ParseBool: parsing \"perhaps\"", dict(name="x", options=icc)),
             (409, "already exists", dict(name="sdk-taken", check_duplicate=True)),
             (404, "plugin \"nope\" not found", dict(name="x", driver="nope")),
             (404, "plugin \"nope\" not found", dict(name="x", ipam=driver)),
@@ -83,6 +106,34 @@ class Networks(EngineTest):
             self.assertIn(line, printed)
 
 
+class Links(EngineTest):
+    def names(self, container):
+        return self.api.containers(all=True, filters={"id": container})[0]["Names"]
+
+    def test_a_link_is_a_name_and_follows_renames(self):
+        child = self.start("sleep 99", name="link-child")
+        parent = self.create("sleep 99", name="link-parent", host_config=self.host(links={"link-child": "al"}))
+        links = lambda: self.api.inspect_container(parent)["HostConfig"]["Links"]
+        self.assertEqual(links(), ["/link-child:/link-parent/al"])
+        self.assertEqual(self.names(child), ["/link-child", "/link-parent/al"])
+        self.assertEqual(self.api.inspect_container("link-parent/al")["Id"], child)
+        self.api.rename(child, "link-other")
+        self.api.rename(parent, "link-above")
+        self.assertEqual(links(), ["/link-other:/link-above/al"])
+        self.api.start(parent)
+        self.refused(500, "cannot remove the default link name", self.api.remove_container, parent, link=True)
+        self.api.remove_container("link-above/al", link=True)
+        self.assertEqual((links(), self.names(child)), (None, ["/link-other"]))
+
+    def test_a_link_wants_its_end_to_run(self):
+        child = self.create("sleep 99", name="link-down")
+        parent = self.create("true", name="link-up", host_config=self.host(links={"link-down": "x"}))
+        told = "Cannot link to a non running container: /link-down AS /link-up/x"
+        self.refused(500, told, self.api.start, parent)
+        self.remove(child)
+        self.api.start(parent)
+
+
 class Volumes(EngineTest):
     def test_life(self):
         made = self.client.volumes.create("sdk-vol", labels={"a": "b"})
@@ -110,6 +161,34 @@ class Volumes(EngineTest):
         self.assertEqual(self.api.inspect_volume("sdk-mount")["Labels"], {"q": "w"})
         self.remove(made)
         self.api.remove_volume("sdk-mount")
+
+    def test_a_part_of_a_volume(self):
+        script = "mkdir -p /v/sub/deep; echo x >/v/sub/f; ln -s / /v/out; ln -s sub/deep /v/in"
+        self.run_to_end(["sh", "-c", script], host_config=self.host(binds=["sdk-part:/v"]))
+        self.addCleanup(self.api.remove_volume, "sdk-part", force=True)
+
+        def with_part(part, version="1.45"):
+            mount = {"Type": "volume", "Source": "sdk-part", "Target": "/x", "VolumeOptions": {"Subpath": part}}
+            body = {"Image": "busybox", "Cmd": ["ls", "/x"], "HostConfig": {"Mounts": [mount]}}
+            answer = self.api.post(f"{self.api.base_url}/v{version}/containers/create", json=body)
+            if answer.status_code != 201:
+                return answer.status_code, answer.json()["message"]
+            made = answer.json()["Id"]
+            self.addCleanup(self.remove, made)
+            started = self.api.post(f"{self.api.base_url}/containers/{made}/start")
+            if started.status_code != 204:
+                return started.status_code, started.json()["message"]
+            self.api.wait(made)
+            return 204, self.api.logs(made).decode()
+
+        self.assertEqual(with_part("sub"), (204, "deep\nf\n"))
+        self.assertEqual(with_part("in"), (204, ""))
+        self.assertIn("escapes the base directory", with_part("out")[1])
+        self.assertIn("cannot access path", with_part("nothing")[1])
+        self.assertIn("must be a relative path within the volume", with_part("../x")[1])
+        self.assertEqual(with_part("sub", "1.44"), (400, "VolumeOptions.Subpath needs API v1.45 or newer"))
+        for made in self.api.containers(all=True, filters={"volume": "sdk-part"}):
+            self.remove(made["Id"])
 
     def test_prune_and_filters(self):
         self.api.create_volume("sdk-prune", labels={"prune": "me"})

@@ -2,7 +2,7 @@
 
 import socket
 
-from harness import EngineTest, frames, new_client, raw, read_to_end
+from harness import HOST, EngineTest, frames, new_client, raw, read_to_end
 
 
 class Exec(EngineTest):
@@ -59,6 +59,15 @@ class Exec(EngineTest):
             read_to_end(sock)
             self.assertTrue(self.api.exec_inspect(session)["Running"])
 
+    def test_one_that_never_began_goes_with_its_container(self):
+        ended = self.api.exec_create(self.made, "true")
+        self.api.exec_start(ended)
+        waiting = self.api.exec_create(self.made, "true")
+        self.api.restart(self.made, timeout=0)
+        self.assertEqual(self.api.exec_inspect(ended)["ExitCode"], 0)
+        self.refused(404, "No such exec instance", self.api.exec_inspect, waiting)
+        self.refused(404, "No such exec instance", self.api.exec_start, waiting, detach=True)
+
     def test_a_detached_one_can_be_asked_about(self):
         session = self.api.exec_create(self.made, ["sh", "-c", "exit 5"])
         self.api.exec_start(session, detach=True)
@@ -84,12 +93,51 @@ class Attach(EngineTest):
             read_to_end(sock)
             self.assertTrue(self.state(made)["Running"])
         keys = {"stdin": 1, "stream": 1, "detachKeys": "bad-key"}
-        self.refused(400, "(bad-key) provided", self.api.attach_socket, made, keys)
+        refused = self.refused(400, "(bad-key) provided", self.api.attach_socket, made, keys)
+        self.assertEqual(refused.response.content, b"Invalid detach keys (bad-key) provided\r\n")
 
     def test_a_terminal_has_the_size_it_is_given(self):
         made = self.start(["sh", "-c", "while [ \"$(stty size)\" != '20 40' ]; do sleep 0.1; done"], tty=True)
         self.api.resize(made, 20, 40)
         self.assertEqual(self.api.wait(made)["StatusCode"], 0)
+
+    def test_by_websocket(self):
+        made = self.start(["sh", "-c", "echo begun; cat"], stdin_open=True)
+        sock = socket.socket(socket.AF_UNIX)
+        self.addCleanup(sock.close)
+        sock.settimeout(20)
+        sock.connect(HOST.removeprefix("unix://"))
+        head = [
+            f"GET /v1.41/containers/{made}/attach/ws?stream=1&logs=1 HTTP/1.1",
+            "Host: engine",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ]
+        sock.sendall(("\r\n".join(head) + "\r\n\r\n").encode())
+        seen = b""
+        while b"\r\n\r\n" not in seen:
+            seen += sock.recv(1)
+        self.assertTrue(seen.startswith(b"HTTP/1.1 101 Switching Protocols\r\n"), seen)
+        self.assertIn(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", seen)
+
+        def message():
+            first, length = sock.recv(2)
+            return first, b"".join(sock.recv(1) for _ in range(length))
+
+        self.assertEqual(message(), (0x82, b"begun\n"))
+        mask, text = b"\1\2\3\4", b"typed\n"
+        masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(text))
+        sock.sendall(bytes([0x81, 0x80 | len(text)]) + mask + masked)
+        self.assertEqual(message(), (0x82, text))
+        self.api.kill(made)
+        self.assertEqual(message(), (0x88, b"\x03\xe8"))
+        self.assertEqual(sock.recv(1), b"")
+
+    def test_a_websocket_to_nothing(self):
+        answer = self.api.get(self.api.base_url + "/v1.41/containers/nope/attach/ws")
+        self.assertEqual((answer.status_code, answer.json()), (404, {"message": "No such container: nope"}))
 
     def test_replay_without_stream(self):
         made = self.start("echo hello")

@@ -11,6 +11,24 @@ use std::path::{Path, PathBuf};
 use crate::engine::{self, Engine};
 use crate::normal::normalise;
 
+/// A script, and what it is to say.
+pub(crate) struct Transcript {
+    script: &'static str,
+    expected: &'static str,
+    ours: &'static str,
+}
+
+/// Of docker's client.
+pub(crate) const CLIENT: Transcript = Transcript { script: "script", expected: "expected", ours: "ours" };
+/// Of requests without one.
+const WIRE: Transcript = Transcript { script: "wire", expected: "wire.expected", ours: "wire.ours" };
+
+/// It has at least so many lines.
+const LEAST: usize = 80;
+
+/// How a line is performed.
+type Perform<'a> = &'a dyn Fn(&Engine, &str) -> String;
+
 /// One command of the script.
 pub(crate) struct Step {
     pub(crate) line: String,
@@ -22,8 +40,8 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-pub(crate) fn script() -> Vec<Step> {
-    let text = std::fs::read_to_string(golden("script")).expect("the script is committed");
+fn script(name: &str) -> Vec<Step> {
+    let text = std::fs::read_to_string(golden(name)).expect("the script is committed");
     let mut steps = Vec::new();
     let mut differs = None;
     for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')) {
@@ -71,24 +89,22 @@ fn read(path: &Path) -> BTreeMap<(String, usize), String> {
     all
 }
 
-/// Performs the script on an engine of its own, with the programs of a folder before others.
+/// Performs a script on an engine of its own, but for the lines to be skipped.
 pub(crate) fn run_all(
     program: &Path,
-    programs: Option<&Path>,
+    transcript: &Transcript,
+    perform: Perform<'_>,
     skip: impl Fn(&str) -> bool,
 ) -> Vec<(Step, String)> {
     let engine = Engine::start(program).expect("the engine starts");
     engine.import_busybox().expect("busybox is imported");
-    let steps = script().into_iter().filter(|step| !skip(&step.line));
-    steps
-        .map(|step| (perform(&engine, &step.line, programs), step))
-        .map(|(outcome, step)| (step, outcome))
-        .collect()
+    let steps = script(transcript.script).into_iter().filter(|step| !skip(&step.line));
+    steps.map(|step| (perform(&engine, &step.line), step)).map(|(outcome, step)| (step, outcome)).collect()
 }
 
-/// What each line of the script is to print, in their order.
-pub(crate) fn wanted() -> Vec<(String, String)> {
-    let (expected, ours) = (read(&golden("expected")), read(&golden("ours")));
+/// What each line of a script is to print, in their order.
+pub(crate) fn wanted(transcript: &Transcript) -> Vec<(String, String)> {
+    let (expected, ours) = (read(&golden(transcript.expected)), read(&golden(transcript.ours)));
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let want = |step: Step| {
         let count = seen.entry(step.line.clone()).or_default();
@@ -97,11 +113,20 @@ pub(crate) fn wanted() -> Vec<(String, String)> {
         let known = step.differs.and_then(|_| ours.get(&key)).or(expected.get(&key));
         (step.line, known.map_or("(not in the transcript)", String::as_str).to_owned())
     };
-    script().into_iter().map(want).collect()
+    script(transcript.script).into_iter().map(want).collect()
 }
 
 #[test]
 fn ours_answers_as_dockerd_does() {
+    compare(&CLIENT, &|engine, line| perform(engine, line, None));
+}
+
+#[test]
+fn ours_answers_bare_requests_as_dockerd_does() {
+    compare(&WIRE, &crate::wire::perform);
+}
+
+fn compare(transcript: &Transcript, perform: Perform<'_>) {
     if let Some(reason) = engine::missing() {
         return println!("skipped: {reason}");
     }
@@ -111,18 +136,19 @@ fn ours_answers_as_dockerd_does() {
         write(&golden(name), &chosen);
     };
     if let Some(dockerd) = std::env::var_os("GOLDEN_RECORD") {
-        return record("expected", &run_all(Path::new(&dockerd), None, |_| false), &|_| true);
+        let outcomes = run_all(Path::new(&dockerd), transcript, perform, |_| false);
+        return record(transcript.expected, &outcomes, &|_| true);
     }
-    let outcomes = run_all(Path::new(env!("CARGO_BIN_EXE_engined")), None, |_| false);
+    let outcomes = run_all(Path::new(env!("CARGO_BIN_EXE_engined")), transcript, perform, |_| false);
     let mut wrong = String::new();
-    for ((step, outcome), (_, wanted)) in outcomes.iter().zip(wanted()) {
+    for ((step, outcome), (_, wanted)) in outcomes.iter().zip(wanted(transcript)) {
         if wanted != outcome.trim_end() {
             let _ = writeln!(wrong, "$ {}\n--- wanted\n{wanted}\n--- got\n{outcome}", step.line);
         }
     }
     if std::env::var_os("GOLDEN_ACCEPT").is_some() {
-        record("ours", &outcomes, &|step| step.differs.is_some());
+        record(transcript.ours, &outcomes, &|step| step.differs.is_some());
     }
-    assert!(outcomes.len() >= 80, "the script has only {} lines", outcomes.len());
+    assert!(outcomes.len() >= LEAST, "the script has only {} lines", outcomes.len());
     assert!(wrong.is_empty(), "{wrong}");
 }

@@ -10,3 +10,4 @@ mod killed;
 mod normal;
 mod own_client;
 mod settings;
+mod wire;

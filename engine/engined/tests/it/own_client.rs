@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{self, Engine};
-use crate::golden::{run_all, wanted};
+use crate::golden::{CLIENT, perform, run_all, wanted};
 
 /// Verbs that the own client does not have, and flags of verbs that it has.
 const ABSENT: [&str; 14] = [
@@ -107,8 +107,9 @@ fn the_own_client_prints_what_the_stock_client_prints() {
     }
     let Some(folder) = programs() else { return };
     let engine = Path::new(env!("CARGO_BIN_EXE_engined"));
-    let outcomes = run_all(engine, Some(folder.path()), is_absent);
-    let wanted = wanted().into_iter().filter(|(line, _)| !is_absent(line));
+    let own = |engine: &Engine, line: &str| perform(engine, line, Some(folder.path()));
+    let outcomes = run_all(engine, &CLIENT, &own, is_absent);
+    let wanted = wanted(&CLIENT).into_iter().filter(|(line, _)| !is_absent(line));
     let mut wrong = String::new();
     for ((step, outcome), (_, wanted)) in outcomes.iter().zip(wanted) {
         let may_differ = DIFFERS.iter().any(|(start, _)| step.line.contains(start));

@@ -1,5 +1,8 @@
 //! The registry client against a real registry on loopback, and skopeo as a second opinion.
 
+mod mirrors;
+mod tokens;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -281,7 +284,8 @@ fn passwords_are_asked_for() {
         place.pull(&place.store("two"), &name, &bad).expect_err("refused").starts_with("pull access denied")
     );
     place.pull(&place.store("three"), &name, &good).expect("pulled");
-    assert_eq!(place.runtime.block_on(place.client.login(&good)).expect("good"), "Login Succeeded");
+    let login = place.runtime.block_on(place.client.login(&good)).expect("good");
+    assert_eq!((login.status.as_str(), login.identity_token.as_str()), ("Login Succeeded", ""));
     assert!(place.runtime.block_on(place.client.login(&bad)).is_err());
 }
 
