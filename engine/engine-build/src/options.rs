@@ -198,13 +198,17 @@ mod tests {
             ("rm", "1"),
             ("nocache", "true"),
             ("ulimits", "null"),
+            ("dockerfile", "a"),
+            ("dockerfile", "FROM b"),
         ];
         let options = BuildOptions::from_query(query).expect("fine");
         assert_eq!(options.tags, ["a:1", "b"]);
         assert_eq!(options.build_args.get("B"), Some(&None));
-        assert_eq!(options.ulimits, None);
+        assert_eq!((options.ulimits, options.dockerfile.as_str()), (None, "a"));
         assert!(options.remove && options.no_cache && !options.pull);
         assert!(BuildOptions::from_query([("squash", "1")]).is_err());
-        assert!(BuildOptions::from_query([("version", "2")]).is_err());
+        for (name, value) in [("version", "2"), ("version", "3"), ("ulimits", "x"), ("cachefrom", "x")] {
+            assert!(BuildOptions::from_query([(name, value)]).is_err(), "{name}={value}");
+        }
     }
 }

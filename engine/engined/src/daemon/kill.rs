@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_runtime::RuntimeError;
+
 use super::Daemon;
 use super::container::Container;
 use super::durable::Survive;
@@ -106,10 +108,11 @@ impl Daemon {
         }
         let program = container.program().ok_or_else(not_running)?;
         self.tell_container_with(container, "kill", &[("signal", &number.to_string())]);
-        if let Err(error) = program.signal(None, number).await
-            && program.is_running()
-        {
-            return Err(error.into());
+        match program.signal(None, number).await {
+            // It has ended, whether we were told already or not.
+            Err(RuntimeError::NotRunning(_)) => {}
+            Err(error) if program.is_running() => return Err(error.into()),
+            _ => {}
         }
         if paused && number == KILL {
             // A frozen program cannot even die.

@@ -150,6 +150,10 @@ class Volumes(EngineTest):
         made.remove()
         self.refused(404, "no such volume", self.api.inspect_volume, "sdk-vol")
 
+    def test_a_volume_takes_what_the_image_has_there(self):
+        code, said = self.run_to_end(["sh", "-c", "grep -c ' /bin ' /proc/mounts; ls /bin/sh"], volumes=["/bin"])
+        self.assertEqual((code, said), (0, "1\n/bin/sh\n"))
+
     def test_mounts(self):
         mounts = [
             Mount("/v", "sdk-mount", type="volume", labels={"q": "w"}, no_copy=True, read_only=True),
