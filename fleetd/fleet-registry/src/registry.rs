@@ -139,7 +139,12 @@ impl Registry {
                 }
                 Key::Drain(id) => drop(snapshot.draining.insert(id)),
                 Key::Metadata(id, key) => overrides.push((id, key, text(&pair))),
-                Key::Global(_) | Key::Removed(_) | Key::Token(_) | Key::Member(_) | Key::Revoked(_) => {}
+                Key::Global(_)
+                | Key::Removed(_)
+                | Key::Token(_)
+                | Key::Invitation(_)
+                | Key::Member(_)
+                | Key::Revoked(_) => {}
             }
         }
         for (id, key, value) in overrides {
