@@ -3,6 +3,7 @@
 //! Empty fields are left out, as fleet leaves them out: clients test for their presence.
 
 mod page;
+mod read;
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,13 @@ use fleet_unit::UnitOption;
 use serde::{Deserialize, Serialize};
 
 pub use page::{PageToken, PageTokenError};
+pub use read::read;
 
 /// Where the API is served; the second is fleet's older name for it.
 pub const BASE_PATHS: [&str; 2] = ["/fleet/v1", "/v1-alpha"];
+
+/// The trailer after the journal or the status of a unit: how the program ended that wrote it.
+pub const EXIT_CODE: &str = "fleet-exit-code";
 
 fn is_empty<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

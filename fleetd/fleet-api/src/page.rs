@@ -22,10 +22,10 @@ pub enum PageTokenError {
     #[error("malformed nextPageToken")]
     Malformed,
     /// Page 0.
-    #[error("nextPageToken invalid: page 0")]
+    #[error("token page must be greater than zero")]
     PageZero,
     /// A limit other than the server's.
-    #[error("token limit must be {expected}, not {found}")]
+    #[error("token limit must be {expected}")]
     Limit {
         /// The server's `token_limit`.
         expected: u16,
@@ -100,6 +100,11 @@ mod tests {
         assert_eq!(PageToken::decode("ZAAAAA==", 100), Err(PageTokenError::PageZero));
         let error = PageTokenError::Limit { expected: 50, found: 100 };
         assert_eq!(PageToken::decode("ZAACAA==", 50), Err(error));
+        // fleet's own cases.
+        assert_eq!(PageToken { limit: 12482, page: 0 }.encode(), "wjAAAA==");
+        assert_eq!(PageToken { limit: 19, page: 11852 }.encode(), "EwBMLg==");
+        assert_eq!(PageToken::decode("LQAJAA==", 45), Ok(PageToken { limit: 45, page: 9 }));
+        assert!(PageToken::decode("basdfasdf", 100).is_err());
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn few_candidates<'a>(cluster: &'a Cluster, placement: &Placement) -> Option<Vec
                 .flatten()
                 .collect()
         };
-    let fewest = placement.metadata.0.iter().map(machines_with).min_by_key(Vec::len)?;
+    let fewest = placement.metadata.any_of.iter().map(machines_with).min_by_key(Vec::len)?;
     (fewest.len() * 16 <= cluster.by_id.len()).then_some(fewest)
 }
 

@@ -17,6 +17,7 @@
 mod authority;
 pub mod client;
 mod files;
+mod invitation;
 mod record;
 mod request;
 mod revocation;
@@ -28,6 +29,7 @@ mod wire;
 pub use authority::{Authority, Holder, MEMBER_LIFE, Pair, canonical_pem, digest_of};
 pub use client::{JoinError, JoinOrder, Joined, RenewOrder, join, leave, renew};
 pub use files::{Identity, IdentityError, Validity};
+pub use invitation::Invitation;
 pub use record::{TokenRecord, TokenRefusal};
 pub use request::SigningRequest;
 pub use revocation::Issued;
@@ -35,7 +37,8 @@ pub use role::{CertificateRole, MemberRole, READ_ONLY, names_of};
 pub use seal::SealError;
 pub use token::{JoinToken, Secret, TokenError};
 pub use wire::{
-    AuthorityReply, JoinReply, JoinRequest, Member, MemberPage, RenewRequest, RotateRequest, TokenReply,
+    AuthorityReply, InviteReply, InviteRequest, JoinReply, JoinRequest, Member, MemberPage, RenewRequest,
+    RotateRequest, TokenReply,
 };
 
 /// Why something about certificates could not be done.

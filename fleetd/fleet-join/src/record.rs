@@ -37,9 +37,21 @@ pub enum TokenRefusal {
     /// Its time is over.
     #[error("the join token expired at {0}: ask an administrator for a new one")]
     Expired(String),
+    /// It invites one machine, and this is another.
+    #[error("the join token invites another machine")]
+    OtherMachine,
     /// It is another cluster's.
     #[error("the join token is of another cluster: its digest is not this authority's")]
     OtherCluster,
+}
+
+impl TokenRefusal {
+    /// Its time was over at that second since 1970.
+    pub(crate) fn expired(at: i64) -> Self {
+        let at = OffsetDateTime::from_unix_timestamp(at).ok();
+        let at = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+        Self::Expired(at.unwrap_or_else(|| "a time that is over".into()))
+    }
 }
 
 impl TokenRecord {
@@ -63,7 +75,7 @@ impl TokenRecord {
         }
         Self {
             sealed: seal(authority, role.as_str(), &secret.0, nonce),
-            digest: digest(&secret),
+            digest: secret.digest(),
             expires: expires.map(OffsetDateTime::unix_timestamp),
             retired,
         }
@@ -84,24 +96,16 @@ impl TokenRecord {
     /// Why it is refused.
     pub fn check(&self, secret: &Secret, now: OffsetDateTime) -> Result<(), TokenRefusal> {
         // Comparing digests gives away nothing about the secret, however long it takes.
-        let shown = digest(secret);
+        let shown = secret.digest();
         if shown != self.digest {
             let rotated = self.retired.contains(&shown);
             return Err(if rotated { TokenRefusal::Rotated } else { TokenRefusal::Unknown });
         }
         match self.expires.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()) {
-            Some(at) if at <= now => {
-                let at = at.format(&time::format_description::well_known::Rfc3339);
-                Err(TokenRefusal::Expired(at.unwrap_or_else(|_| "a time that is over".into())))
-            }
+            Some(at) if at <= now => Err(TokenRefusal::expired(at.unix_timestamp())),
             _ => Ok(()),
         }
     }
-}
-
-fn digest(secret: &Secret) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, &secret.0);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | `POST join/renew` | machines | [`RenewRequest`] → [`JoinReply`] |
 //! | `GET join/tokens` | administrators | → [`TokenReply`] |
 //! | `POST join/tokens/ROLE/rotate` | administrators | [`RotateRequest`] → [`TokenReply`] |
+//! | `POST join/invitations` | administrators | [`InviteRequest`] → [`InviteReply`] |
 //! | `GET join/members` | everybody with a certificate | → [`MemberPage`] |
 //! | `DELETE machines/ID` | administrators, and the machine itself | → 204 |
 
@@ -95,6 +96,34 @@ pub struct TokenReply {
 impl std::fmt::Debug for TokenReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenReply").finish_non_exhaustive()
+    }
+}
+
+/// One machine is to be let in, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InviteRequest {
+    /// Id of the machine.
+    #[serde(rename = "machineID")]
+    pub machine_id: String,
+    /// What it is to be.
+    pub role: MemberRole,
+    /// Host names and addresses for its certificate.
+    pub names: Vec<String>,
+    /// Seconds that the invitation is good.
+    pub valid_seconds: u32,
+}
+
+/// The invitation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteReply {
+    /// A join token that works once, for that machine.
+    pub token: String,
+}
+
+impl std::fmt::Debug for InviteReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InviteReply").finish_non_exhaustive()
     }
 }
 

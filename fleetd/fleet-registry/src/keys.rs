@@ -32,6 +32,8 @@ pub enum Key {
     Removed(String),
     /// `join/token/ROLE`
     Token(String),
+    /// `join/invitation/DIGEST`
+    Invitation(String),
     /// `join/member/ID`
     Member(String),
     /// `join/revoked/SERIAL`
@@ -105,6 +107,12 @@ impl Keys {
         format!("{}join/member/", self.prefix)
     }
 
+    /// All invitations that nobody used yet.
+    #[must_use]
+    pub fn invitations(&self) -> String {
+        format!("{}join/invitation/", self.prefix)
+    }
+
     /// Certificates that were revoked.
     #[must_use]
     pub fn revoked(&self) -> String {
@@ -131,6 +139,7 @@ impl Keys {
             Key::Drain(id) => format!("{prefix}setting/{id}/drain"),
             Key::Removed(id) => format!("{prefix}setting/{id}/removed"),
             Key::Token(role) => format!("{prefix}join/token/{role}"),
+            Key::Invitation(digest) => format!("{prefix}join/invitation/{digest}"),
             Key::Member(id) => format!("{prefix}join/member/{id}"),
             Key::Revoked(serial) => format!("{prefix}join/revoked/{serial}"),
         }
@@ -155,6 +164,7 @@ impl Keys {
             },
             "join" => match pair()? {
                 ("token", role) => Key::Token(role.to_owned()),
+                ("invitation", digest) => Key::Invitation(digest.to_owned()),
                 ("member", id) => Key::Member(id.to_owned()),
                 ("revoked", serial) => Key::Revoked(serial.to_owned()),
                 _ => return None,
@@ -182,6 +192,7 @@ mod tests {
             Key::Drain("m1".into()),
             Key::Removed("m1".into()),
             Key::Token("worker".into()),
+            Key::Invitation("0123".into()),
             Key::Member("m1".into()),
             Key::Revoked("0a0b".into()),
         ] {

@@ -1,6 +1,6 @@
 //! Who may join, who has joined, who was removed.
 
-use fleet_join::{Issued, Member, MemberRole, TokenRecord};
+use fleet_join::{Invitation, Issued, Member, MemberRole, Secret, TokenRecord};
 use kv_client::{Txn, compare, op};
 
 use crate::registry::{json, read};
@@ -32,6 +32,46 @@ impl Registry {
         let key = self.keys.text(&Key::Token(role.to_string()));
         let txn = Txn::new().when([compare::modified_at(key.clone(), instead_of)]);
         Ok(self.client.txn(txn.then([op::put(key, json(record))])).await?.succeeded)
+    }
+
+    /// Invites a machine, and takes back what invited it before and what is too old (`now`: seconds since
+    /// 1970).
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn invite(
+        &self,
+        secret: &Secret,
+        invitation: &Invitation,
+        now: i64,
+    ) -> Result<(), RegistryError> {
+        let all = self.client.get_prefix(self.keys.invitations()).await?;
+        let is_over = |old: &Invitation| old.machine_id == invitation.machine_id || old.expires <= now;
+        let over = all.kvs.iter().filter(|pair| read(pair).as_ref().is_none_or(is_over));
+        let mut ops: Vec<_> = over.map(|pair| op::delete(pair.key.clone())).collect();
+        ops.truncate(crate::schedule::OPS_PER_TXN);
+        ops.push(op::put(self.keys.text(&Key::Invitation(secret.digest())), json(invitation)));
+        self.client.txn(Txn::new().then(ops)).await?;
+        Ok(())
+    }
+
+    /// The invitation that a secret belongs to, and the revision that it came with.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn invitation(&self, secret: &Secret) -> Result<Option<(Invitation, i64)>, RegistryError> {
+        let pair = self.client.get(self.keys.text(&Key::Invitation(secret.digest()))).await?;
+        Ok(pair.and_then(|pair| Some((read(&pair)?, pair.mod_revision))))
+    }
+
+    /// Uses an invitation up; tells whether nobody else was faster.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn use_invitation(&self, secret: &Secret, revision: i64) -> Result<bool, RegistryError> {
+        let key = self.keys.text(&Key::Invitation(secret.digest()));
+        let txn = Txn::new().when([compare::modified_at(key.clone(), revision)]).then([op::delete(key)]);
+        Ok(self.client.txn(txn).await?.succeeded)
     }
 
     /// All machines that were let in.

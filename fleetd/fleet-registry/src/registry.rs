@@ -139,7 +139,12 @@ impl Registry {
                 }
                 Key::Drain(id) => drop(snapshot.draining.insert(id)),
                 Key::Metadata(id, key) => overrides.push((id, key, text(&pair))),
-                Key::Global(_) | Key::Removed(_) | Key::Token(_) | Key::Member(_) | Key::Revoked(_) => {}
+                Key::Global(_)
+                | Key::Removed(_)
+                | Key::Token(_)
+                | Key::Invitation(_)
+                | Key::Member(_)
+                | Key::Revoked(_) => {}
             }
         }
         for (id, key, value) in overrides {
@@ -165,7 +170,7 @@ impl Registry {
     /// The store does not answer, or others keep changing the same unit.
     pub async fn put_unit(&self, name: &UnitName, unit: &StoredUnit) -> Result<CreateOutcome, RegistryError> {
         let mut outcome = CreateOutcome::Created;
-        self.change_unit(name, |old| {
+        self.change_unit(name, Expects::Nothing, |old| {
             outcome = match old {
                 None => CreateOutcome::Created,
                 Some(old) if old.options == unit.options => CreateOutcome::Unchanged,
@@ -182,7 +187,7 @@ impl Registry {
     /// # Errors
     /// There is no such unit, or the store does not answer.
     pub async fn set_target(&self, name: &UnitName, target: TargetState) -> Result<(), RegistryError> {
-        self.change_unit(name, |old| {
+        self.change_unit(name, Expects::Something, |old| {
             let old = old.ok_or(RegistryError::NoUnit)?;
             Ok(Some(StoredUnit { target, ..old }))
         })
@@ -194,31 +199,45 @@ impl Registry {
     /// # Errors
     /// There is no such unit, or the store does not answer.
     pub async fn destroy_unit(&self, name: &UnitName) -> Result<(), RegistryError> {
-        self.change_unit(name, |old| old.map(|_| None).ok_or(RegistryError::NoUnit)).await
+        self.change_unit(name, Expects::Something, |old| old.map(|_| None).ok_or(RegistryError::NoUnit)).await
     }
 
-    /// Reads a unit, changes it, and writes it if nobody else has in between.
+    /// Changes a unit, if nobody else has in between. Whoever `expects` it to be new need not read it first:
+    /// most units that are put are.
     async fn change_unit(
         &self,
         name: &UnitName,
+        expects: Expects,
         mut change: impl FnMut(Option<StoredUnit>) -> Result<Option<StoredUnit>, RegistryError>,
     ) -> Result<(), RegistryError> {
         let key = self.keys.text(&Key::Unit(name.clone()));
         let global = self.keys.text(&Key::Global(name.clone()));
+        let mut found = match expects {
+            Expects::Nothing => None,
+            Expects::Something => self.client.get(key.clone()).await?,
+        };
         for attempt in 0..TRIES {
-            let old = self.client.get(key.clone()).await?;
-            let revision = old.as_ref().map_or(0, |pair| pair.mod_revision);
-            let new = change(old.as_ref().and_then(read))?;
+            let revision = found.as_ref().map_or(0, |pair| pair.mod_revision);
+            let old: Option<StoredUnit> = found.as_ref().and_then(read);
+            // One that is not understood may have been anything.
+            let was_global = found.is_some() && old.as_ref().is_none_or(|unit| is_global(name, unit));
+            let new = change(old)?;
             let for_all = new.as_ref().and_then(|unit| global_assignment(name, unit));
-            let ops = [
+            let mut ops = vec![
                 new.as_ref().map_or_else(|| op::delete(key.clone()), |unit| op::put(key.clone(), json(unit))),
-                for_all.map_or_else(|| op::delete(global.clone()), |it| op::put(global.clone(), json(&it))),
             ];
+            match for_all {
+                Some(it) => ops.push(op::put(global.clone(), json(&it))),
+                None if was_global => ops.push(op::delete(global.clone())),
+                None => {}
+            }
             let txn = Txn::new().when([compare::modified_at(key.clone(), revision)]).then(ops);
-            if self.client.txn(txn).await?.succeeded {
+            let answer = self.client.txn(txn.or_else([op::get(key.clone())])).await?;
+            if answer.succeeded {
                 return Ok(());
             }
-            tracing::debug!(unit = %name, attempt, "unit changed under our hands");
+            found = crate::schedule::pairs(answer).pop();
+            tracing::debug!(unit = %name, attempt, "unit is another than was thought");
         }
         Err(RegistryError::Contended { what: format!("unit {name}") })
     }
@@ -354,10 +373,19 @@ impl Registry {
     }
 }
 
+/// What whoever changes a unit thinks is there.
+enum Expects {
+    Nothing,
+    Something,
+}
+
+fn is_global(name: &UnitName, unit: &StoredUnit) -> bool {
+    Placement::of(name, &unit.options).is_ok_and(|placement| placement.global)
+}
+
 /// What every machine is to know of a global unit that is not inactive.
 fn global_assignment(name: &UnitName, unit: &StoredUnit) -> Option<Assignment> {
-    let is_global = Placement::of(name, &unit.options).is_ok_and(|placement| placement.global);
-    (is_global && !name.is_template() && unit.target != TargetState::Inactive)
+    (is_global(name, unit) && !name.is_template() && unit.target != TargetState::Inactive)
         .then(|| Assignment::new(unit.options.clone(), unit.target))
 }
 

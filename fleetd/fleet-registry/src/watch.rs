@@ -122,6 +122,6 @@ fn change(keys: &Keys, event: Event) -> Option<Change> {
         Key::Metadata(id, key) => Change::Metadata(id, key, value.map(text)),
         Key::Drain(id) => Change::Drain(id, !gone),
         Key::Removed(id) => Change::Removed(id, !gone),
-        Key::Token(_) | Key::Member(_) | Key::Revoked(_) => return None,
+        Key::Token(_) | Key::Invitation(_) | Key::Member(_) | Key::Revoked(_) => return None,
     })
 }

@@ -13,7 +13,7 @@ mod resources;
 mod state;
 
 pub use glob::glob_matches;
-pub use metadata::{Metadata, MetadataError};
+pub use metadata::{Comparison, Metadata, MetadataError};
 pub use name::{NameError, UnitName};
 pub use options::{UnitOption, UnitOptions};
 pub use placement::{Placement, PlacementError, Strategy};

@@ -72,6 +72,12 @@ impl UnitOptions {
         Sha1::digest(self.to_text()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The same unit, whatever the order of its sections? A client may have sorted options by section.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self == other || self.to_text() == other.to_text()
+    }
+
     /// What `[Unit] Description` says, or nothing.
     #[must_use]
     pub fn description(&self) -> &str {
@@ -107,6 +113,12 @@ mod tests {
         // printf '[Service]\nExecStart=/bin/true\n' | sha1sum
         let options = UnitOptions::parse("[Service]\nExecStart=/bin/true\n").expect("parses");
         assert_eq!(options.hash(), "86943ac9f3754cb90f8dd38bf6da7b0cad074592");
+        // The case of fleet's own test.
+        let options = UnitOptions::parse("[Service]\nExecStart=/bin/sleep 100\n").expect("parses");
+        assert_eq!(options.hash(), "1c6fb6f3684bafb0c173d8b8b957ceff031180c1");
+        let sorted = UnitOptions::parse("[A]\nx=1\nz=3\n[B]\ny=2\n").expect("parses");
+        assert!(sorted.same_as(&UnitOptions::parse("[A]\nx=1\n[B]\ny=2\n[A]\nz=3\n").expect("parses")));
+        assert!(!sorted.same_as(&options));
     }
 
     #[test]

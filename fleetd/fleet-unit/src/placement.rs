@@ -101,6 +101,9 @@ impl Placement {
         if let Some(unknown) = options.section(SECTION).find(|option| !KEYS.contains(&option.name.as_str())) {
             return Err(PlacementError::UnknownKey(unknown.name.clone()));
         }
+        // A template is judged by what an instance of it would be: its own `%i` is nothing.
+        let instance = if name.is_template() { name.with_instance("instance").ok() } else { None };
+        let name = instance.as_ref().unwrap_or(name);
         let expanded = |key: &str| -> Vec<String> {
             options
                 .values(SECTION, key)
@@ -108,20 +111,20 @@ impl Placement {
                 .map(|value| name.expand(value))
                 .collect()
         };
-        let names = |keys: [&str; 2]| -> Vec<String> {
+        let names = |keys: &[&str]| -> Vec<String> {
             let lines = keys.iter().flat_map(|key| expanded(key)).collect::<Vec<_>>();
             lines.iter().flat_map(|line| line.split_whitespace()).map(unquote).collect()
         };
         let metadata = [expanded("X-ConditionMachineMetadata"), expanded("MachineMetadata")].concat();
         let machine_id = ["MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID"]
             .iter()
-            .find_map(|key| expanded(key).into_iter().next());
+            .find_map(|key| names(&[key]).into_iter().next());
         let placement = Self {
             machine_id,
-            machine_of: names(["X-ConditionMachineOf", "MachineOf"]),
+            machine_of: names(&["X-ConditionMachineOf", "MachineOf"]),
             metadata: Metadata::parse(metadata.iter().map(String::as_str))?,
-            conflicts: names(["X-Conflicts", "Conflicts"]),
-            replaces: names(["Replaces", ""]),
+            conflicts: names(&["X-Conflicts", "Conflicts"]),
+            replaces: names(&["Replaces"]),
             global: expanded("Global").last().map_or(Ok(false), |value| parse_bool(value))?,
             resources: Resources::of(options)?,
             strategy: expanded("Strategy").last().map_or(Ok(Strategy::default()), |value| value.parse())?,
@@ -210,6 +213,22 @@ mod tests {
         let id =
             placement("a.service", "X-ConditionMachineBootID=one\nX-ConditionMachineID=two").expect("ok");
         assert_eq!(id.machine_id.as_deref(), Some("two"));
+        let quoted = placement("a.service", "X-ConditionMachineID=\"123\" \"456\"").expect("ok");
+        assert_eq!(quoted.machine_id.as_deref(), Some("123"));
+        let peers = placement("a.service", "X-ConditionMachineOf=\"b.service\" \"c.service\"").expect("ok");
+        assert_eq!(peers.machine_of, ["b.service", "c.service"]);
+    }
+
+    #[test]
+    fn a_template_may_say_where_its_instances_run() {
+        let section = "MachineMetadata=zone=%i\nMachineOf=web@%i.service";
+        assert!(placement("metadata@.service", section).is_ok());
+        let of_one = placement("metadata@a.service", section).expect("ok");
+        assert_eq!(of_one.machine_of, ["web@a.service"]);
+        assert!(
+            placement("metadata@.service", "MachineMetadata=%i").is_err(),
+            "no instance makes that right"
+        );
     }
 
     #[test]

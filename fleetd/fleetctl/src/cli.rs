@@ -2,9 +2,12 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Below the help, as fleetctl's hands and scripts find it there.
+const VERSION: &str = concat!("Version: ", env!("CARGO_PKG_VERSION"));
+
 /// Run units on a cluster of machines
 #[derive(Parser)]
-#[command(name = "fleetctl", version, disable_help_subcommand = false)]
+#[command(name = "fleetctl", version, disable_help_subcommand = false, after_help = VERSION)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -216,6 +219,9 @@ pub(crate) struct ListArgs {
     /// Columns, separated by commas
     #[arg(long, value_name = "NAMES")]
     pub(crate) fields: Option<String>,
+    /// Print no more rows than these; 0 is all
+    #[arg(long, default_value = "0", value_name = "N")]
+    pub(crate) max_print_units: usize,
 }
 
 #[derive(Args)]
@@ -325,6 +331,9 @@ pub(crate) struct JoinArgs {
     /// Give up after this many seconds
     #[arg(long, default_value = "30", value_name = "SECONDS")]
     pub(crate) timeout: u64,
+    /// Go on asking until then when no member answers
+    #[arg(long)]
+    pub(crate) keep_asking: bool,
 }
 
 #[derive(Args)]

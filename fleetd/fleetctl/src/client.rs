@@ -118,6 +118,8 @@ impl Client {
         tokio::spawn(connection);
         let mut request =
             Request::builder().method(method).uri(format!("{BASE}{path}")).header("host", "fleetd");
+        // What comes after a body says how the program ended that wrote it.
+        request = request.header("te", "trailers");
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
@@ -255,20 +257,25 @@ impl Client {
         self.whole(self.ask(Method::DELETE, &path, None).await?).await.map(drop)
     }
 
-    /// Writes what comes to standard output, until it ends.
-    pub(crate) async fn stream(&self, path: &str, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
+    /// Hands on what comes, until it ends; tells how the program ended that said it, where there was one.
+    pub(crate) async fn stream(&self, path: &str, mut each: impl FnMut(&[u8])) -> Result<u8, Failure> {
         let answer = self.ask(Method::GET, path, None).await?;
         if answer.status() != StatusCode::OK {
-            return self.whole(answer).await.map(drop);
+            return self.whole(answer).await.map(|_| 0);
         }
+        let mut code = 0;
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Failure::Protocol(error.to_string()))?;
             if let Some(data) = frame.data_ref() {
                 each(data);
+            } else if let Ok(trailers) = frame.into_trailers() {
+                let said =
+                    trailers.get(fleet_api::EXIT_CODE).and_then(|code| code.to_str().ok()?.parse().ok());
+                code = said.unwrap_or(code);
             }
         }
-        Ok(())
+        Ok(code)
     }
 }
 
@@ -307,11 +314,27 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 fn way_of(global: &Global) -> Result<Way, Failure> {
-    let endpoint = global.endpoint.as_str();
-    if let Some(path) =
-        endpoint.strip_prefix("unix://").or_else(|| endpoint.starts_with('/').then_some(endpoint))
-    {
+    let mut endpoints = global.endpoint.split(',');
+    let endpoint = endpoints.next().unwrap_or_default();
+    if endpoints.next().is_some() {
+        eprintln!("WARNING: multiple endpoints provided but only the first ({endpoint}) is used");
+    }
+    let socket =
+        ["unix://", "file://"].into_iter().find_map(|scheme| Some((scheme, endpoint.strip_prefix(scheme)?)));
+    if let Some((scheme, path)) = socket {
+        // Who forgets the third slash means a path, and names a host.
+        let host = path.split('/').next().unwrap_or_default();
+        if !host.is_empty() {
+            let scheme = scheme.trim_end_matches("://");
+            let message = format!(
+                "unable to connect to host \"{host}\" with scheme \"{scheme}\"; write {scheme}:///{path}"
+            );
+            return Err(Failure::Usage(message));
+        }
         return Ok(Way::Unix(path.to_owned()));
+    }
+    if endpoint.starts_with('/') {
+        return Ok(Way::Unix(endpoint.to_owned()));
     }
     let (is_tls, rest) = match endpoint.split_once("://") {
         Some(("https", rest)) => (true, rest),
@@ -332,6 +355,11 @@ fn way_of(global: &Global) -> Result<Way, Failure> {
         ),
         _ => (address, default),
     };
+    if [2379, 4001].contains(&port) {
+        return Err(Failure::Usage(format!(
+            "--endpoint {endpoint} appears to be etcd: fleetctl asks fleetd, not its store"
+        )));
+    }
     let host = host.trim_matches(['[', ']']).to_owned();
     Ok(if is_tls { Way::Tls { host, port, config: tls(global)? } } else { Way::Plain { host, port } })
 }

@@ -22,8 +22,9 @@ pub(crate) enum Failure {
     NoUnit(String),
     #[error("{path}: {reason}")]
     UnitFile { path: String, reason: String },
-    #[error("{unit} is not {wanted} after {seconds} s: {why}")]
-    NotReached { unit: String, wanted: String, seconds: u64, why: String },
+    /// The command was not to be called like that; in fleet's own words.
+    #[error("{0}")]
+    Misused(String),
     #[error("{}", chain(.0.as_ref()))]
     Join(Box<fleet_join::JoinError>),
     #[error("could not run {program}: {reason}")]
@@ -33,13 +34,17 @@ pub(crate) enum Failure {
 impl Failure {
     /// What goes before the sentence.
     pub(crate) fn label(&self) -> &'static str {
-        if matches!(self, Self::Plain(_)) { "" } else { "error: " }
+        if matches!(self, Self::Plain(_) | Self::Misused(_)) { "" } else { "error: " }
+    }
+
+    /// How the program ends by it.
+    pub(crate) fn code(&self) -> u8 {
+        if matches!(self, Self::Misused(_)) { 2 } else { 1 }
     }
 
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some("is fleetd running there? --endpoint or --tunnel names another"),
-            Self::NotReached { .. } => Some("`fleetctl why UNIT` and `fleetctl journal UNIT` tell more"),
             Self::NoUnit(_) => Some("`fleetctl list-unit-files` shows what there is"),
             _ => None,
         }

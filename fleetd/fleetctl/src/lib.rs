@@ -50,16 +50,20 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             if let Some(hint) = failure.hint() {
                 eprintln!("hint: {hint}");
             }
-            ExitCode::FAILURE
+            ExitCode::from(failure.code())
         }
     }
 }
 
-/// No words, `-h` and `--help` ask for the same as `help`.
+/// No words, `-h` and `--help` ask for the same as `help`, `--version` and `-v` for the same as `version`.
 fn asking_for_help(mut args: Vec<OsString>) -> Vec<OsString> {
     match args.get(1).and_then(|first| first.to_str()) {
         None if args.len() < 2 => args.push("help".into()),
         Some("-h" | "-help" | "--help") if args.len() == 2 => args[1] = "help".into(),
+        Some("-v" | "-version" | "--version") => {
+            args.truncate(1);
+            args.push("version".into());
+        }
         _ => {}
     }
     args

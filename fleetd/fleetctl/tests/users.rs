@@ -391,6 +391,10 @@ fn units_as_users_write_them_live_and_die() {
         assert!(why.starts_with(&format!("{unit}: ")) && why.len() > unit.len() + 5, "{why}");
     }
     assert!(world.ok(0, &["status", "web@1"]).contains("web@1.service"));
+    // As systemctl's own: a unit that is not active is told by the code, whichever machine says it.
+    let (code, out, err) = world.run(0, &["status", "failing", "web@1"]);
+    assert_eq!(code, Some(3), "{out}{err}");
+    assert!(out.contains("failing.service") && !out.contains("web@1"), "{out}");
     let of_a = world.ok(0, &["journal", "--machine", "aaaa", "node-exporter"]);
     assert!(of_a.contains("node-exporter runs"), "{of_a}");
     assert!(world.store.join("_services_postgres").exists());

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use kv_api::{
     mvccpb::KeyValue,
     prefix_end,
 };
+use tokio::time::Instant;
 use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{Config, ConfigError, Error, Result, Txn, Unreachable, connect};

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use crate::connect::Dialer;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -23,6 +24,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For one call, including tries on other endpoints. Default 5 s.
     pub request_timeout: Duration,
+    /// Opens TCP connections in the system's place: the network of a simulation.
+    pub dialer: Option<Dialer>,
 }
 
 impl Config {
@@ -33,6 +36,7 @@ impl Config {
             tls: None,
             connect_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(5),
+            dialer: None,
         }
     }
 

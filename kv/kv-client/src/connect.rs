@@ -32,9 +32,30 @@ pub struct Unreachable {
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// Opens a connection to a host and a port.
+#[derive(Clone)]
+pub struct Dialer(Arc<dyn Fn(String, u16) -> Dialing + Send + Sync>);
+
+/// A connection being opened.
+pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Wire>>> + Send>>;
+
+impl Dialer {
+    /// By this function.
+    pub fn new(dial: impl Fn(String, u16) -> Dialing + Send + Sync + 'static) -> Self {
+        Self(Arc::new(dial))
+    }
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dialer")
+    }
+}
+
 #[derive(Clone)]
 enum Target {
     Tcp { host: String, port: u16, tls: Option<(Arc<ClientConfig>, ServerName<'static>)> },
+    Dialed { host: String, port: u16, dialer: Dialer },
     Unix(String),
 }
 
@@ -85,6 +106,9 @@ fn parse(endpoint: &str, config: &Config) -> Result<Target, ConfigError> {
     if host.is_empty() {
         return Err(bad());
     }
+    if let (false, Some(dialer)) = (tls, &config.dialer) {
+        return Ok(Target::Dialed { host, port, dialer: dialer.clone() });
+    }
     let tls = match (tls, &config.tls) {
         (false, _) => None,
         (true, None) => return Err(ConfigError::TlsMissing(endpoint.into())),
@@ -129,6 +153,7 @@ impl tower_service::Service<Uri> for Connector {
 async fn open(target: &Target) -> io::Result<Box<dyn Wire>> {
     match target {
         Target::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Target::Dialed { host, port, dialer } => (dialer.0)(host.clone(), *port).await,
         Target::Tcp { host, port, tls } => {
             let tcp = connect_any(host, *port).await?;
             tcp.set_nodelay(true)?;

@@ -1,12 +1,12 @@
 //! Leases: granting, revoking, and a task that keeps one alive until its [`LeaseKeeper`] is dropped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kv_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{Client, Error, Result, client::Kind};
 

@@ -18,7 +18,7 @@ mod watch;
 
 pub use client::{Client, never_sent};
 pub use config::{Config, ConfigError, Tls};
-pub use connect::Unreachable;
+pub use connect::{Dialer, Unreachable};
 pub use election::Ownership;
 pub use kv_api::{
     ErrorKind, etcdserverpb as pb,

@@ -236,12 +236,27 @@ pub struct Part<'a> {
     pub others: &'a [Ipv4Addr],
     /// The cluster's authority, PEM.
     pub ca: &'a str,
-    /// The machine's certificate of that authority, PEM.
-    pub cert: &'a str,
-    /// Its key, PEM.
-    pub key: &'a str,
+    /// How the machine proves that it belongs to the cluster.
+    pub proof: Proof<'a>,
     /// What only machines have that let others in.
     pub authority: Option<Authority<'a>>,
+}
+
+/// How a machine proves that it belongs to its cluster.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// By a certificate that was made for it. Only for configs that nobody else can read on their way.
+    Made {
+        /// The certificate, PEM.
+        cert: &'a str,
+        /// Its key, PEM.
+        key: &'a str,
+    },
+    /// By none yet: it makes a key on board, and a member signs what it says of it.
+    Invited {
+        /// A join token that works once, for this machine.
+        token: &'a str,
+    },
 }
 
 /// A cluster's authority as its managers have it.
@@ -265,14 +280,22 @@ pub fn config(part: &Part<'_>) -> Value {
     );
     let mut files = vec![
         file("/var/lib/fleet/tls/ca.pem", 0o644, part.ca),
-        file("/var/lib/fleet/tls/cert.pem", 0o644, part.cert),
-        file("/var/lib/fleet/tls/key.pem", 0o600, part.key),
-        // Both in one file: what fleetd renews when their time comes.
-        file("/var/lib/fleet/tls/identity.pem", 0o600, &format!("{}{}", part.cert, part.key)),
         file("/etc/fleet/fleet.conf", 0o644, &fleet_conf(part)),
         file("/etc/environment", 0o644, &environment),
     ];
     let mut units = vec![json!({ "name": "fleet.service", "enabled": true })];
+    match part.proof {
+        Proof::Made { cert, key } => files.extend([
+            file("/var/lib/fleet/tls/cert.pem", 0o644, cert),
+            file("/var/lib/fleet/tls/key.pem", 0o600, key),
+            // Both in one file: what fleetd renews when their time comes.
+            file("/var/lib/fleet/tls/identity.pem", 0o600, &format!("{cert}{key}")),
+        ]),
+        Proof::Invited { token } => {
+            files.push(file(INVITATION, 0o600, &format!("FLEETCTL_JOIN_TOKEN={token}\n")));
+            units.push(json!({ "name": JOIN_UNIT, "enabled": true, "contents": join_unit(part) }));
+        }
+    }
     if let Some(bootstrap) = part.bootstrap {
         files.push(file("/etc/kv.env", 0o644, &kv_environment(part, bootstrap)));
         units.push(json!({ "name": "kv.service", "enabled": true }));
@@ -288,6 +311,25 @@ pub fn config(part: &Part<'_>) -> Value {
         "storage": { "files": files },
         "systemd": { "units": units },
     })
+}
+
+/// Where an invited machine finds its token, until it has used it.
+const INVITATION: &str = "/etc/fleet/invitation.env";
+/// What brings an invited machine its certificate; units that need that come after it.
+pub const JOIN_UNIT: &str = "fleet-join.service";
+
+fn join_unit(part: &Part<'_>) -> String {
+    let members: Vec<String> = part.others.iter().map(|address| format!("{address}:49153")).collect();
+    format!(
+        "[Unit]\nDescription=Joining the cluster\nAfter=network-online.target\nWants=network-online.target\n\
+         Before=fleet.service\nConditionPathExists=!/var/lib/fleet/tls/identity.pem\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nEnvironmentFile={INVITATION}\n\
+         ExecStart=/usr/bin/fleetctl join --keep-asking --timeout 600 --name {} --name {} {}\n\
+         ExecStartPost=/bin/rm -f {INVITATION}\n\n[Install]\nWantedBy=multi-user.target\n",
+        part.name,
+        part.address,
+        members.join(" "),
+    )
 }
 
 /// Where the machine finds kv: its own first, then the others.
@@ -416,8 +458,7 @@ mod tests {
             metadata: &["zone=a".into(), "odd".into()],
             others: &[Ipv4Addr::new(10, 66, 5, 11)],
             ca: "CA",
-            cert: "CERT",
-            key: "KEY",
+            proof: Proof::Made { cert: "CERT", key: "KEY" },
             authority: Some(Authority { key: "CA KEY", revoked: "LIST" }),
         };
         let env = kv_environment(&part, &bootstrap);
@@ -432,5 +473,32 @@ mod tests {
             let is_secret = path.ends_with("key.pem") || path.ends_with("identity.pem");
             assert_eq!(file["mode"] == 0o600, is_secret, "{file}");
         }
+    }
+
+    #[test]
+    fn an_invited_machine_is_told_no_key() {
+        let part = Part {
+            name: &name("metal1"),
+            address: Ipv4Addr::new(10, 66, 5, 20),
+            bootstrap: None,
+            token: "t",
+            heartbeat_ms: 0,
+            metadata: &[],
+            others: &[Ipv4Addr::new(10, 66, 5, 10), Ipv4Addr::new(10, 66, 5, 11)],
+            ca: "CA",
+            proof: Proof::Invited { token: "SWMTKN-1-a-b" },
+            authority: None,
+        };
+        let config = config(&part);
+        let files = config["storage"]["files"].as_array().expect("files");
+        let paths: Vec<&str> = files.iter().filter_map(|file| file["path"].as_str()).collect();
+        assert!(paths.iter().all(|path| !path.ends_with("key.pem") && !path.ends_with("identity.pem")));
+        let token = files.iter().find(|file| file["path"] == INVITATION).expect("the token");
+        assert_eq!(token["mode"], 0o600);
+        let unit = config["systemd"]["units"].as_array().and_then(|units| units.last()).expect("a unit");
+        assert_eq!(unit["name"], JOIN_UNIT);
+        let contents = unit["contents"].as_str().expect("contents");
+        assert!(contents.contains(" --name metal1 --name 10.66.5.20 10.66.5.10:49153 10.66.5.11:49153\n"));
+        assert!(!contents.contains("SWMTKN"), "what anybody may read holds no secret");
     }
 }

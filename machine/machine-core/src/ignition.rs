@@ -25,34 +25,61 @@ pub struct Identity<'a> {
     pub engine_port: u16,
     /// Authority whose clients the engine lets in, PEM.
     pub ca: &'a str,
-    /// The engine's certificate, PEM.
-    pub server_cert: &'a str,
-    /// Its key, PEM.
-    pub server_key: &'a str,
-    /// The ssh server's key, in OpenSSH's format.
-    pub ssh_host_key: &'a str,
+    /// What it proves itself by to clients.
+    pub keys: Keys<'a>,
     /// User to log in as, made if the image has no such user.
     pub ssh_user: &'a str,
     /// Key of that user, one `authorized_keys` line.
     pub ssh_authorized_key: &'a str,
 }
 
+/// What a machine's engine and ssh server prove themselves by.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// Made for it. Only for configs that nobody else can read on their way.
+    Made {
+        /// The engine's certificate, PEM.
+        server_cert: &'a str,
+        /// Its key, PEM.
+        server_key: &'a str,
+        /// The ssh server's key, in OpenSSH's format.
+        ssh_host_key: &'a str,
+    },
+    /// Made on board: the ssh server's at its first start, the engine's by the unit `after`.
+    OnBoard {
+        /// Where the engine's certificate will be.
+        cert: &'a str,
+        /// Where its key will be.
+        key: &'a str,
+        /// Brings both.
+        after: &'a str,
+    },
+}
+
 /// The machine's own config.
 #[must_use]
 pub fn config(identity: &Identity<'_>) -> Value {
+    let mut engine = daemon_json(identity.driver, identity.engine, identity.engine_port);
+    if let Keys::OnBoard { cert, key, .. } = identity.keys {
+        (engine["tlscert"], engine["tlskey"]) = (json!(cert), json!(key));
+    }
     let mut files = vec![
         file("/etc/hostname", 0o644, &format!("{}\n", identity.name)),
         file("/etc/machine-id", 0o444, &format!("{}\n", identity.id.simple())),
         file("/etc/docker/ca.pem", 0o644, identity.ca),
-        file("/etc/docker/server.pem", 0o644, identity.server_cert),
-        file("/etc/docker/server-key.pem", 0o600, identity.server_key),
-        file(
-            "/etc/docker/daemon.json",
-            0o644,
-            &pretty(&daemon_json(identity.driver, identity.engine, identity.engine_port)),
-        ),
-        file("/etc/ssh/ssh_host_ed25519_key", 0o600, identity.ssh_host_key),
+        file("/etc/docker/daemon.json", 0o644, &pretty(&engine)),
     ];
+    match identity.keys {
+        Keys::Made { server_cert, server_key, ssh_host_key } => files.extend([
+            file("/etc/docker/server.pem", 0o644, server_cert),
+            file("/etc/docker/server-key.pem", 0o600, server_key),
+            file("/etc/ssh/ssh_host_ed25519_key", 0o600, ssh_host_key),
+        ]),
+        Keys::OnBoard { after, .. } => {
+            let contents = format!("[Unit]\nAfter={after}\n");
+            files.push(file("/etc/systemd/system/docker.service.d/20-keys.conf", 0o644, &contents));
+        }
+    }
     let mut config = json!({
         "ignition": { "version": SPEC_VERSION },
         // `root` is for rmachine itself: it renews certificates by it.
@@ -224,9 +251,7 @@ mod tests {
             engine: &engine,
             engine_port: 2376,
             ca: "CA",
-            server_cert: "CERT",
-            server_key: "KEY",
-            ssh_host_key: "HOST",
+            keys: Keys::Made { server_cert: "CERT", server_key: "KEY", ssh_host_key: "HOST" },
             ssh_user: "ada",
             ssh_authorized_key: "ssh-ed25519 AAAA\n",
         });

@@ -367,16 +367,25 @@ impl Site {
     /// The secret part, once.
     fn secret(&self, query: &Labels) -> Answer {
         let secret = query.get("secret").map(String::as_str).unwrap_or_default();
+        let gone = |refused: Refused| Answer::text(410, format!("{refused}\n"));
+        let lost = || Answer::text(500, "the book of machines is not there\n");
+        let known = match self.book(|book| book.owner(secret, now()).cloned()) {
+            Some(Ok(known)) => known,
+            Some(Err(refused)) => return gone(refused),
+            None => return lost(),
+        };
+        // While the cluster cannot be asked the secret stays good: the machine comes again.
+        let config = match self.host.config(&known) {
+            Ok(config) => config,
+            Err(reason) => {
+                tracing::warn!(mac = %known.mac, reason, "a machine got no config");
+                return Answer::text(500, format!("{reason}\n"));
+            }
+        };
         match self.book(|book| book.spend(secret, now())) {
-            Some(Ok(known)) => match self.host.config(&known) {
-                Ok(config) => Answer::json(&config),
-                Err(reason) => {
-                    tracing::warn!(mac = %known.mac, reason, "a machine got no config");
-                    Answer::text(500, format!("{reason}\n"))
-                }
-            },
-            Some(Err(refused)) => Answer::text(410, format!("{refused}\n")),
-            None => Answer::text(500, "the book of machines is not there\n"),
+            Some(Ok(_)) => Answer::json(&config),
+            Some(Err(refused)) => gone(refused),
+            None => lost(),
         }
     }
 
@@ -437,7 +446,27 @@ mod tests {
         }
     }
 
+    /// A cluster that cannot be asked at first.
+    struct Away(std::sync::atomic::AtomicBool);
+
+    impl Host for Away {
+        fn place(&self, known: &Known) -> Result<(String, Ipv4Addr), String> {
+            Fixed.place(known)
+        }
+
+        fn config(&self, known: &Known) -> Result<Value, String> {
+            match self.0.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                true => Err("nobody answers".into()),
+                false => Fixed.config(known),
+            }
+        }
+    }
+
     fn site(dir: &Path, any: bool) -> Site {
+        site_of(dir, any, Box::new(Fixed))
+    }
+
+    fn site_of(dir: &Path, any: bool, host: Box<dyn Host>) -> Site {
         let config = Config {
             server: Ipv4Addr::new(10, 0, 0, 2),
             base: "http://10.0.0.2".into(),
@@ -453,7 +482,7 @@ mod tests {
             initramfs: b"initramfs"[..].into(),
             cmdline: "quiet".into(),
         };
-        Site::new(config, Groups::load(dir).expect("no groups"), release, Box::new(Fixed))
+        Site::new(config, Groups::load(dir).expect("no groups"), release, host)
     }
 
     fn body(answer: &Answer) -> String {
@@ -493,6 +522,17 @@ mod tests {
         assert!(body(&site.http(source, MINE.into())).contains("metal1"));
         assert_eq!(site.http(source, MINE.into()).status, 410, "a secret is used once");
         assert_eq!(site.http("/ignition?mac=52:54:00:00:00:01", MINE.into()).status, 403);
+    }
+
+    #[test]
+    fn a_secret_stays_good_while_the_cluster_cannot_be_asked() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let site = site_of(dir.path(), true, Box::new(Away(true.into())));
+        let script = body(&site.http(&format!("/ipxe?mac={MAC}"), MINE.into()));
+        let (_, secret) = script.split_once("ignition?secret=").expect("a secret");
+        let source = format!("/secret?secret={}", secret.split_whitespace().next().expect("digits"));
+        let statuses = [(); 3].map(|()| site.http(&source, MINE.into()).status);
+        assert_eq!(statuses, [500, 200, 410]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use machine_core::driver::Place;
 use machine_pki::{Certificate, Pair, authority, client, key_matches, server};
 use machine_ssh::{HostKey, KeyPair};
 use machine_store::{read, write_unsynced};
+use machine_types::MachineName;
 use time::OffsetDateTime;
 
 use crate::context::{Certs, Context};
@@ -120,6 +121,20 @@ pub(crate) fn machine_keys(
         .map_err(|error| Failure::because("could not pin the ssh host key", &error))?;
     keep(&dir.join("known_hosts"), &pinned, 0o600)?;
     Ok(MachineKeys { ca: ca.cert, server, ssh_host_key: host.private, ssh_authorized_key: login.public })
+}
+
+/// What a client of a machine needs that makes its other keys itself.
+pub(crate) struct LoginKeys {
+    pub(crate) ca: String,
+    pub(crate) ssh_authorized_key: String,
+}
+
+/// Makes them in the machine's folder.
+pub(crate) fn login_keys(context: &Context, dir: &Path, name: &MachineName) -> Result<LoginKeys, Failure> {
+    let (ca, _) = store_keys(context)?;
+    context.store.make_dir(dir)?;
+    let login = ssh_pair(dir, "id_ed25519", &format!("rmachine {name}"))?;
+    Ok(LoginKeys { ca: ca.cert, ssh_authorized_key: login.public })
 }
 
 /// The machine's certificate: the one that is there if it is good and not to be renewed.

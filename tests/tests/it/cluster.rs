@@ -18,6 +18,9 @@ fn three_machines_live_as_one() -> Result<()> {
     a_partition_heals(&cluster)?;
     a_lost_machine_is_replaced(&cluster)?;
     a_later_machine_joins(&cluster)?;
+    one_leaves_and_joins_again(&cluster)?;
+    a_token_is_rotated(&cluster)?;
+    a_dead_switch_is_shown(&cluster)?;
     all_come_back_from_a_reboot(&cluster)?;
     no_port_is_open_without_a_certificate(&cluster)
 }
@@ -94,6 +97,61 @@ fn a_later_machine_joins(cluster: &Cluster) -> Result<()> {
     eventually("its member is gone", PATIENCE, || {
         cluster.kvctl(&["member", "list"]).is_ok_and(|members| members.lines().count() == 3)
     })
+}
+
+fn one_leaves_and_joins_again(cluster: &Cluster) -> Result<()> {
+    cluster.here.rmachine(&["cluster", "leave", "worker3"])?;
+    ensure!(cluster.kvctl(&["member", "list"])?.lines().count() == 2);
+    eventually("the fleet knows two", PATIENCE, || {
+        cluster.fleetctl(&["list-machines", "--no-legend"]).is_ok_and(|text| text.lines().count() == 2)
+    })?;
+    ensure!(cluster.here.docker("worker3", &["version"])?.contains("Server:"), "it goes on alone");
+    let again = cluster.here.try_rmachine(&["cluster", "leave", "worker3"])?;
+    ensure!(again.code == Some(1) && again.stderr.contains("is in no cluster"), "{again:?}");
+    cluster.here.rmachine(&["cluster", "join", "demo", "worker3"])?;
+    eventually("the cluster is whole", PATIENCE, || cluster.is_healthy())?;
+    ensure!(cluster.kvctl(&["member", "list"])?.lines().count() == 3);
+    let again = cluster.here.try_rmachine(&["cluster", "join", "demo", "worker3"])?;
+    ensure!(again.code == Some(1) && again.stderr.contains("is a member of cluster `demo` already"));
+    Ok(())
+}
+
+fn a_token_is_rotated(cluster: &Cluster) -> Result<()> {
+    let token = |words: &[&str]| cluster.here.rmachine(&[&["cluster", "token", "demo"], words].concat());
+    let (worker, manager) = (token(&[])?, token(&["--manager"])?);
+    ensure!(worker.starts_with("SWMTKN-1-") && worker != manager);
+    let new = token(&["--rotate"])?;
+    ensure!(new != worker && token(&[])? == new && token(&["--manager"])? == manager);
+    let join = |token: &str| {
+        let words =
+            format!("fleetctl join --dir /run/tls --id guest --token {} 127.0.0.1:49153", token.trim());
+        cluster.here.try_rmachine(&["ssh", "root@worker1", &words])
+    };
+    let refused = join(&worker)?;
+    ensure!(refused.code == Some(1) && refused.stderr.contains("was rotated"), "{refused:?}");
+    ensure!(join(&new)?.stdout.contains("Machine guest joined as worker"));
+    cluster.fleetctl(&["remove", "guest"])?;
+    Ok(())
+}
+
+fn a_dead_switch_is_shown(cluster: &Cluster) -> Result<()> {
+    let listed = |words: &str| cluster.here.rmachine(&["ls"]).map(|text| text.matches(words).count());
+    ensure!(listed("switch is gone")? == 0);
+    let store = cluster.here.store().display().to_string();
+    let pids: Vec<i32> = system_tests::processes_naming("network-switch")
+        .into_iter()
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.contains(&store))
+        })
+        .collect();
+    ensure!(pids.len() == 1, "{pids:?}");
+    let killed = std::process::Command::new("kill").args(["-9", &pids[0].to_string()]).status()?;
+    ensure!(killed.success());
+    eventually("each machine says so", PATIENCE, || listed("switch is gone").is_ok_and(|count| count == 3))?;
+    cluster.here.rmachine(&[&["start", "--timeout", "300"], &MACHINES[..]].concat())?;
+    eventually("the cluster is whole", Duration::from_secs(240), || cluster.is_healthy())?;
+    ensure!(listed("switch is gone")? == 0);
+    Ok(())
 }
 
 fn all_come_back_from_a_reboot(cluster: &Cluster) -> Result<()> {

@@ -60,3 +60,26 @@ fn a_list_of_nodes_and_a_file_side_by_side() -> Result<()> {
     }
     Ok(())
 }
+
+/// docker-machine's own way to a swarm, word by word.
+#[test]
+fn the_swarm_flags_make_a_cluster() -> Result<()> {
+    let here = Workstation::new()?;
+    let _service = serve(&here)?;
+    let token = here.rmachine(&["discovery", "create"])?;
+    let url = format!("token://{}", token.trim());
+    let swarm = ["--swarm", "--swarm-discovery", &url];
+    here.rmachine(&[&CREATE[..], &swarm, &["--swarm-master", "head"]].concat())?;
+    for machine in ["one", "two"] {
+        here.rmachine(&[&CREATE[..], &swarm, &[machine]].concat())?;
+    }
+    ensure!(here.rmachine(&["discovery", "list", &url])?.lines().count() == 3);
+    let listed = here.rmachine(&["ls", "--format", "{{.Name}} {{.Swarm}}"])?;
+    ensure!(listed.contains("head ") && listed.contains("(master)"), "{listed}");
+    let clusters = here.rmachine(&["cluster", "ls", "-q"])?;
+    let name = clusters.trim();
+    ensure!(name.starts_with("swarm-"), "{clusters}");
+    let members = here.rmachine(&["kvctl", "--cluster", name, "--", "member", "list"])?;
+    ensure!(members.lines().count() == 3, "{members}");
+    Ok(())
+}

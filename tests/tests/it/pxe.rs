@@ -51,6 +51,13 @@ fn bare_machines_join_by_bios_and_uefi_and_unknown_ones_do_not() -> Result<()> {
     eventually("it runs units", Duration::from_secs(60), || {
         cluster.machine_of("m.service").as_deref() == Some("metal1")
     })?;
+    ensure!(
+        cluster
+            .fleetctl(&["list-members"])?
+            .lines()
+            .any(|line| line.contains("worker") && line.contains("metal1"))
+    );
+    no_key_was_made_for_it(&here.store().join("clusters/pxe/pxe/metal1"))?;
     ensure!(here.rmachine(&["ls"])?.lines().any(|line| line.contains("metal1") && line.contains("Running")));
     if std::path::Path::new(UEFI).exists() {
         pxe(&["approve", "52:54:00:00:00:02", "--name", "metal2"])?;
@@ -59,5 +66,15 @@ fn bare_machines_join_by_bios_and_uefi_and_unknown_ones_do_not() -> Result<()> {
             cluster.fleetctl(&["list-machines", "--no-legend"]).is_ok_and(|text| text.lines().count() == 3)
         })?;
     }
+    Ok(())
+}
+
+/// What it proves itself by it made on board: the store has only what a person logs in with.
+fn no_key_was_made_for_it(dir: &std::path::Path) -> Result<()> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    ensure!(names == ["id_ed25519", "id_ed25519.pub"], "{names:?}");
     Ok(())
 }

@@ -9,7 +9,8 @@ use crate::unit_args::unit_name;
 
 pub(crate) async fn run(client: &Client, args: &OneUnit) -> Result<u8, Failure> {
     let name = unit_name(&args.unit)?;
-    let unit = client.unit(name.as_str()).await?.ok_or_else(|| Failure::NoUnit(name.to_string()))?;
+    let unit =
+        client.unit(name.as_str()).await?.ok_or_else(|| Failure::Plain(format!("Unit {name} not found")))?;
     print!("{}", UnitOptions(unit.options).to_text());
     Ok(0)
 }

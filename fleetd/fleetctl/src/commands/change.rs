@@ -1,5 +1,6 @@
 //! `submit`, `load`, `start`, `stop`, `unload`, `destroy`, `restart`: wishes, and waiting for them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fleet_api::Unit;
@@ -18,6 +19,7 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
 pub(crate) async fn submit(client: &Client, args: &SubmittingUnits) -> Result<u8, Failure> {
+    refuse_signing(args)?;
     for arg in given(&args.units) {
         created(submitted(client, arg, replaceable(args, TargetState::Inactive)).await)?;
     }
@@ -48,14 +50,25 @@ async fn submit_and_wish(
     args: &SubmittingUnits,
     target: TargetState,
 ) -> Result<u8, Failure> {
+    refuse_signing(args)?;
     let mut units = Vec::new();
     for arg in given(&args.units) {
-        let unit = created(submitted(client, arg, replaceable(args, target)).await)?;
+        let Some(unit) = created(submitted(client, arg, replaceable(args, target)).await)? else { continue };
         wish(client, &unit, target).await?;
         units.push(unit);
     }
     let verb = if target == TargetState::Launched { "start" } else { "load" };
     wait_for_all(client, &units, target, verb, &args.blocking).await
+}
+
+/// As fleet refuses it, since it stopped to sign.
+fn refuse_signing(args: &SubmittingUnits) -> Result<(), Failure> {
+    if args.sign {
+        return Err(Failure::Misused(
+            "WARNING: The signed/verified units feature is DEPRECATED and cannot be used.".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// `--replace` does not carry a unit over from a later state than the command's own.
@@ -85,7 +98,9 @@ pub(crate) async fn stop(client: &Client, args: &Units) -> Result<u8, Failure> {
     let code = wait_for_all(client, &units, TargetState::Loaded, "stop", &args.blocking).await?;
     let stopped: Vec<&str> =
         units.iter().filter(|unit| !is_global(unit)).map(|unit| unit.name.as_str()).collect();
-    if !stopped.is_empty() && !args.blocking.no_block {
+    if code != 0 {
+        eprintln!("Failed to stop units [{}]. exit == {code}.", stopped.join(" "));
+    } else if !stopped.is_empty() && !args.blocking.no_block {
         eprintln!("Successfully stopped units [{}].", stopped.join(" "));
     }
     Ok(code)
@@ -105,39 +120,56 @@ pub(crate) async fn restart(client: &Client, args: &Units) -> Result<u8, Failure
     let Some(found) = found(client, &args.units).await? else { return Ok(0) };
     for unit in found {
         if !is_global(&unit) && unit.desired_state == TargetState::Inactive.as_str() {
-            eprintln!("Unable to stop unit {} in state inactive", unit.name);
-            return Ok(1);
+            eprintln!("Unable to restart unit {} in state inactive", unit.name);
+            continue;
         }
         let one = std::slice::from_ref(&unit);
         for target in [TargetState::Loaded, TargetState::Launched] {
+            // One that is only loaded has nothing to stop.
+            if target == TargetState::Loaded && unit.desired_state == target.as_str() {
+                continue;
+            }
             wish(client, &unit, target).await?;
             // Whatever the flags say: without this wait, the stop would never happen.
             if target == TargetState::Loaded && !is_global(&unit) {
                 let patient = Blocking { no_block: false, ..args.blocking };
-                wait_for_all(client, one, target, "stop", &patient).await?;
+                let code = wait_for_all(client, one, target, "stop", &patient).await?;
+                if code != 0 {
+                    return Ok(code);
+                }
             }
         }
-        wait_for_all(client, one, TargetState::Launched, "start", &args.blocking).await?;
+        let code = wait_for_all(client, one, TargetState::Launched, "start", &args.blocking).await?;
+        if code != 0 {
+            return Ok(code);
+        }
     }
     Ok(0)
 }
 
 pub(crate) async fn destroy(client: &Client, args: &Units) -> Result<u8, Failure> {
     let Some(found) = found(client, &args.units).await? else { return Ok(0) };
+    let mut code = 0;
     for unit in found {
         match client.delete_unit(&unit.name).await {
             Ok(()) => {
-                if !args.blocking.no_block {
-                    wait_until_gone(client, &unit.name, &args.blocking).await?;
+                if args.blocking.no_block || is_gone(client, &unit.name, &args.blocking).await? {
+                    println!("Destroyed {}", unit.name);
+                } else {
+                    eprintln!("Error destroying units: {} still stops on its machine", unit.name);
+                    code = 1;
                 }
-                println!("Destroyed {}", unit.name);
             }
             // Somebody else was faster; it is gone, as was wished.
             Err(Failure::Api { code: 404, .. }) => {}
+            Err(failure @ Failure::Api { .. }) => {
+                eprintln!("Error destroying units: {failure}");
+                code = 1;
+            }
             Err(failure) => return Err(failure),
         }
     }
-    Ok(0)
+    Ok(code)
 }
 
 /// Those of the named units that there are; nothing when there is nothing to do. As in fleet, a name that
@@ -173,6 +205,7 @@ async fn wish(client: &Client, unit: &Unit, target: TargetState) -> Result<(), F
     client.put_unit(&wish).await
 }
 
+/// Waits for all at once; one that does not get there keeps nobody from hearing of the others.
 async fn wait_for_all(
     client: &Client,
     units: &[Unit],
@@ -180,62 +213,62 @@ async fn wait_for_all(
     verb: &str,
     blocking: &Blocking,
 ) -> Result<u8, Failure> {
+    let mut awaited = Vec::new();
     for unit in units {
         if is_global(unit) {
             println!("Triggered global unit {} {verb}", unit.name);
         } else if blocking.no_block {
             println!("Triggered unit {} {verb}", unit.name);
         } else {
-            wait_for(client, &unit.name, target, blocking).await?;
+            awaited.push(unit.name.as_str());
         }
     }
-    Ok(0)
-}
-
-async fn wait_for(
-    client: &Client,
-    name: &str,
-    target: TargetState,
-    blocking: &Blocking,
-) -> Result<(), Failure> {
     let began = Instant::now();
-    let mut told = false;
+    let mut told = BTreeSet::new();
     loop {
-        let unit = client.unit(name).await?.ok_or_else(|| Failure::NoUnit(name.to_owned()))?;
-        if unit.current_state == target.as_str() {
-            report(client, &unit, target).await?;
-            return Ok(());
-        }
-        if is_over(blocking, began) {
-            return Err(not_reached(client, name, target, began).await);
-        }
-        if !told
-            && began.elapsed() > TELL_AFTER
-            && target != TargetState::Inactive
-            && unit.machine_id.is_empty()
-        {
-            told = true;
-            if let Ok(why) = client.why(name).await {
+        let mut still = Vec::new();
+        for name in awaited {
+            let unit = client.unit(name).await?.ok_or_else(|| Failure::NoUnit(name.to_owned()))?;
+            if unit.current_state == target.as_str() {
+                report(client, &unit, target).await?;
+                continue;
+            }
+            still.push(name);
+            let has_none = target != TargetState::Inactive && unit.machine_id.is_empty();
+            if has_none
+                && began.elapsed() > TELL_AFTER
+                && told.insert(name)
+                && let Ok(why) = client.why(name).await
+            {
                 eprintln!("{name} waits: {}", why.explanation);
             }
+        }
+        awaited = still;
+        if awaited.is_empty() {
+            return Ok(0);
+        }
+        if is_over(blocking, began) {
+            return gave_up(client, &awaited, target).await;
         }
         tokio::time::sleep(LOOK_EACH).await;
     }
 }
 
+/// In fleet's words, and then why it is so.
+async fn gave_up(client: &Client, names: &[&str], target: TargetState) -> Result<u8, Failure> {
+    for name in names {
+        eprintln!("Error waiting for units: timed out waiting for unit {name} to report state {target}");
+        if let Ok(why) = client.why(name).await {
+            eprintln!("{name}: {}", why.explanation);
+        }
+    }
+    eprintln!("hint: `fleetctl why UNIT` and `fleetctl journal UNIT` tell more");
+    Ok(1)
+}
+
 fn is_over(blocking: &Blocking, began: Instant) -> bool {
     (blocking.block_attempts > 0 && began.elapsed() >= ATTEMPT * blocking.block_attempts)
         || (blocking.wait > 0 && began.elapsed() > Duration::from_secs(blocking.wait))
-}
-
-async fn not_reached(client: &Client, name: &str, target: TargetState, began: Instant) -> Failure {
-    let why = client
-        .why(name)
-        .await
-        .map(|why| why.explanation)
-        .unwrap_or_else(|_| "its reason is not known".into());
-    let seconds = began.elapsed().as_secs();
-    Failure::NotReached { unit: name.to_owned(), wanted: target.to_string(), seconds, why }
 }
 
 async fn report(client: &Client, unit: &Unit, target: TargetState) -> Result<(), Failure> {
@@ -256,19 +289,14 @@ async fn report(client: &Client, unit: &Unit, target: TargetState) -> Result<(),
     Ok(())
 }
 
-async fn wait_until_gone(client: &Client, name: &str, blocking: &Blocking) -> Result<(), Failure> {
+/// Whether no machine tells of the unit any more, before patience is over.
+async fn is_gone(client: &Client, name: &str, blocking: &Blocking) -> Result<bool, Failure> {
     let began = Instant::now();
     while !client.states(Some(name)).await?.is_empty() {
         if is_over(blocking, began) {
-            let (unit, seconds) = (name.to_owned(), began.elapsed().as_secs());
-            return Err(Failure::NotReached {
-                unit,
-                wanted: "gone".into(),
-                seconds,
-                why: "it still stops".into(),
-            });
+            return Ok(false);
         }
         tokio::time::sleep(LOOK_EACH).await;
     }
-    Ok(())
+    Ok(true)
 }

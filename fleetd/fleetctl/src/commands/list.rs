@@ -46,6 +46,9 @@ fn show<T>(
     context: &Context,
 ) -> Result<u8, Failure> {
     let fields = args.fields.as_deref().unwrap_or(default);
+    if fields.is_empty() {
+        return Err(Failure::Plain("Must define output format".into()));
+    }
     let mut chosen = Vec::new();
     for field in fields.split(',').map(str::trim) {
         let column = known.iter().find(|(name, _)| *name == field).ok_or_else(|| {
@@ -58,8 +61,13 @@ fn show<T>(
         chosen.push(*column);
     }
     let headings: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
+    let most = if args.max_print_units == 0 { items.len() } else { args.max_print_units };
+    let shown = items.iter().take(most);
     let rows: Vec<Vec<String>> =
-        items.iter().map(|item| chosen.iter().map(|(_, cell)| cell(item, context)).collect()).collect();
+        shown.map(|item| chosen.iter().map(|(_, cell)| cell(item, context)).collect()).collect();
+    if items.len() > most {
+        eprintln!("Further units after {most}-th are omitted");
+    }
     print(&headings, &rows, !args.no_legend);
     Ok(0)
 }
@@ -95,7 +103,7 @@ pub(crate) async fn unit_files(client: &Client, args: &ListArgs, json: bool) -> 
     }
     if args.fields.as_deref().is_some_and(|fields| fields.split(',').any(|field| field.trim() == "tmachine"))
     {
-        eprintln!("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead.");
+        eprintln!("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead");
     }
     let target: fn(&Unit, &Context) -> String =
         |unit, context| if is_global(unit) { "global".into() } else { context.machine(&unit.machine_id) };

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::table;
 
 const LOOK_EACH: Duration = Duration::from_millis(300);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes the authority of a new cluster, and the certificate of its first manager.
 pub(crate) fn init(args: &InitArgs) -> Result<u8, Failure> {
@@ -72,14 +73,22 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<u8, Failure> {
     refuse_second(&identity)?;
     let token: JoinToken = args.token.parse().map_err(|error| Failure::Usage(format!("--token: {error}")))?;
     let id = machine_id(args.id.as_deref())?;
-    let order = JoinOrder {
-        members: &args.members,
-        token: &token,
-        machine_id: &id,
-        names: &args.name,
-        limit: Duration::from_secs(args.timeout),
+    let (began, limit) = (Instant::now(), Duration::from_secs(args.timeout));
+    let joined = loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let (members, names) = (&args.members, &args.name);
+        let order = JoinOrder { members, token: &token, machine_id: &id, names, limit: left };
+        match fleet_join::join(&order).await {
+            Ok(joined) => break joined,
+            Err(error @ fleet_join::JoinError::Unreachable(_))
+                if args.keep_asking && began.elapsed() + ASK_AGAIN < limit =>
+            {
+                eprintln!("{error}; asking again");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(Failure::Join(Box::new(error))),
+        }
     };
-    let joined = fleet_join::join(&order).await.map_err(|error| Failure::Join(Box::new(error)))?;
     identity.save(&joined).map_err(|error| Failure::Join(Box::new(error.into())))?;
     println!("Machine {id} joined as {}", joined.role);
     tell_settings(&identity);

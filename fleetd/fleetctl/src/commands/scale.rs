@@ -16,6 +16,7 @@ pub(crate) async fn run(client: &Client, args: &ScaleArgs) -> Result<u8, Failure
         return Err(Failure::Usage(format!("{template} is no template; name it like web@ or web@.service")));
     }
     let source = submitted(client, &args.template_file(&template), None).await?;
+    let source = source.ok_or_else(|| Failure::NoUnit(template.to_string()))?;
     let all = client.units().await?;
     let numbered: BTreeSet<u32> = all.iter().filter_map(|unit| number_of(&template, &unit.name)).collect();
     for number in 1..=args.instances {

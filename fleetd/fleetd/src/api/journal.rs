@@ -4,12 +4,13 @@
 //! mutual TLS and passes the stream on. No ssh.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_registry::Snapshot;
 use fleet_unit::UnitName;
-use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use hyper::body::{Frame, Incoming};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -19,6 +20,8 @@ use super::reply::{Reply, error, with_body};
 use super::{Api, query, store_error};
 
 const MOST_LINES: u32 = 100_000;
+/// A program that has closed its output is about to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Api {
     pub(super) async fn journal(&self, name: &str, request: &Request<Incoming>) -> Reply {
@@ -73,7 +76,7 @@ impl Api {
         };
         if machine == self.machine {
             words.extend([before_unit.to_owned(), unit.to_string()]);
-            return stream_of(program, &words);
+            return stream_of(program, &words, takes_trailers(request));
         }
         if request.headers().contains_key(peer::PASSED_ON) {
             return error(
@@ -125,16 +128,22 @@ impl Api {
         let Some(identity) = self.identity() else {
             return refused("this machine has no TLS identity to ask it with; set tls_* here");
         };
+        let trailers = takes_trailers(request);
         let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        match peer::ask(address, &Method::GET, path, Bytes::new(), identity).await {
-            Ok((status, body)) => with_body(status, "text/plain; charset=utf-8", body),
+        match peer::ask_for(address, &Method::GET, path, Bytes::new(), identity, trailers).await {
+            Ok((status, body)) => said(status, body),
             Err(failure) => refused(&format!("{failure:#}")),
         }
     }
 }
 
+fn takes_trailers(request: &Request<Incoming>) -> bool {
+    let te = request.headers().get_all(http::header::TE).iter();
+    te.filter_map(|value| value.to_str().ok()).any(|value| value.split(',').any(|it| it.trim() == "trailers"))
+}
+
 /// What a program writes, as it writes it; the program ends when the client leaves.
-fn stream_of(program: &str, words: &[String]) -> Reply {
+fn stream_of(program: &str, words: &[String], trailers: bool) -> Reply {
     let child = Command::new(program)
         .args(words)
         .stdin(Stdio::null())
@@ -150,7 +159,7 @@ fn stream_of(program: &str, words: &[String]) -> Reply {
         }
     };
     let mut output = child.stdout.take().expect("it was asked for");
-    let (send, receive) = mpsc::channel::<Bytes>(16);
+    let (send, receive) = mpsc::channel(16);
     tokio::spawn(async move {
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -160,14 +169,30 @@ fn stream_of(program: &str, words: &[String]) -> Reply {
             };
             match read {
                 Ok(count) if count > 0 => {
-                    if send.send(Bytes::copy_from_slice(&buffer[..count])).await.is_err() {
+                    let frame = Frame::data(Bytes::copy_from_slice(&buffer[..count]));
+                    if send.send(frame).await.is_err() {
                         break;
                     }
                 }
                 _ => break,
             }
         }
+        if !send.is_closed()
+            && let Ok(Ok(status)) = tokio::time::timeout(ENDS_WITHIN, child.wait()).await
+            && let Some(code) = status.code()
+        {
+            let name = HeaderName::from_static(fleet_api::EXIT_CODE);
+            let trailers = [(name, HeaderValue::from(code))].into_iter().collect();
+            let _ = send.send(Frame::trailers(trailers)).await;
+        }
         let _ = child.kill().await;
     });
-    with_body(StatusCode::OK, "text/plain; charset=utf-8", streaming(receive))
+    said(StatusCode::OK, streaming(receive, trailers))
+}
+
+/// What a program said, with how it ended after it.
+fn said(status: StatusCode, body: peer::Body) -> Reply {
+    let mut reply = with_body(status, "text/plain; charset=utf-8", body);
+    reply.headers_mut().insert(http::header::TRAILER, HeaderValue::from_static(fleet_api::EXIT_CODE));
+    reply
 }

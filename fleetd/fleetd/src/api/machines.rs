@@ -44,7 +44,7 @@ impl Api {
                 return error(StatusCode::BAD_REQUEST, &format!("unable to read body: {failure}"));
             }
         };
-        let patches: Vec<MetadataPatch> = match serde_json::from_slice(&body) {
+        let patches: Vec<MetadataPatch> = match fleet_api::read(&body) {
             Ok(patches) => patches,
             Err(failure) => {
                 return error(StatusCode::BAD_REQUEST, &format!("unable to decode body: {failure}"));
@@ -61,7 +61,7 @@ impl Api {
                 return store_error(&failure);
             }
         }
-        empty(StatusCode::NO_CONTENT)
+        no_content()
     }
 
     /// `PUT drain/MACHINE` and `DELETE drain/MACHINE`.
@@ -87,6 +87,14 @@ impl Api {
             Err(failure) => store_error(&failure),
         }
     }
+}
+
+/// As fleet answers a patch: nothing, as JSON.
+fn no_content() -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    let json = http::HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    reply
 }
 
 /// Machine, key and value of a patch; nothing as the value removes the key.

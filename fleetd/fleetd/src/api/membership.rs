@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 use fleet_join::{
-    AuthorityReply, CertificateRole, Issued, JoinReply, JoinRequest, JoinToken, Member, MemberPage,
-    MemberRole, PkiError, RenewRequest, RotateRequest, TokenRecord, TokenRefusal, TokenReply, digest_of,
+    AuthorityReply, CertificateRole, Invitation, InviteReply, InviteRequest, Issued, JoinReply, JoinRequest,
+    JoinToken, Member, MemberPage, MemberRole, PkiError, RenewRequest, RotateRequest, Secret, TokenRecord,
+    TokenRefusal, TokenReply, digest_of,
 };
 use fleet_registry::RegistryError;
 use http::{Method, Request, StatusCode};
@@ -35,6 +36,13 @@ fn refused(code: StatusCode, message: &str) -> Refused {
     Box::new(error(code, message))
 }
 
+fn random<const N: usize>() -> Result<[u8; N], Refused> {
+    let mut bytes = [0; N];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
+    filled.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "the kernel gives no random bytes"))?;
+    Ok(bytes)
+}
+
 fn of_store(failure: &RegistryError) -> Refused {
     Box::new(store_error(failure))
 }
@@ -54,8 +62,9 @@ impl Api {
             (&Method::GET, Some("tokens")) => self.show_tokens(None).await,
             (&Method::POST, Some("tokens/worker/rotate")) => self.rotate(MemberRole::Worker, request).await,
             (&Method::POST, Some("tokens/manager/rotate")) => self.rotate(MemberRole::Manager, request).await,
+            (&Method::POST, Some("invitations")) => self.invite(request).await,
             (&Method::GET, Some("members")) => self.show_members().await,
-            (_, None | Some("authority" | "renew" | "tokens" | "members")) => {
+            (_, None | Some("authority" | "renew" | "tokens" | "invitations" | "members")) => {
                 Err(refused(StatusCode::METHOD_NOT_ALLOWED, "method not supported against this resource"))
             }
             _ => Err(refused(StatusCode::NOT_FOUND, "")),
@@ -88,8 +97,13 @@ impl Api {
                 self.pass_to_signer("/fleet/v1/join", body).await
             };
         }
-        let role = self.role_of_token(&token).await?;
         check_id(&wish.machine_id)?;
+        if let Some((invitation, revision)) =
+            self.registry.invitation(&token.secret).await.map_err(|it| of_store(&it))?
+        {
+            return self.let_in_invited(&signer, &token.secret, invitation, revision, wish).await;
+        }
+        let role = self.role_of_token(&token).await?;
         if self.registry.is_alive(&wish.machine_id).await.map_err(|it| of_store(&it))? {
             let id = &wish.machine_id;
             let message = format!(
@@ -100,6 +114,49 @@ impl Api {
         let reply = self.sign(&signer, &wish.machine_id, role, wish.names, &wish.request, true).await?;
         tracing::info!(machine = %wish.machine_id, %role, "machine joined");
         Ok(json(&reply))
+    }
+
+    /// A machine that was meant, whether its former self is alive or not: it boots anew.
+    async fn let_in_invited(
+        &self,
+        signer: &Signer,
+        secret: &Secret,
+        invitation: Invitation,
+        revision: i64,
+        wish: JoinRequest,
+    ) -> Result<Reply, Refused> {
+        let id = &wish.machine_id;
+        if let Err(why) = invitation.check(id, OffsetDateTime::now_utc()) {
+            tracing::warn!(machine = %id, reason = %why, "a machine was not let in");
+            return Err(refused(StatusCode::FORBIDDEN, &why.to_string()));
+        }
+        let (role, names) = (invitation.role, invitation.names);
+        // Used up before the certificate leaves this machine: of two that show it, one gets in.
+        if !self.registry.use_invitation(secret, revision).await.map_err(|it| of_store(&it))? {
+            return Err(refused(StatusCode::FORBIDDEN, &TokenRefusal::Unknown.to_string()));
+        }
+        let reply = self.sign(signer, id, role, names, &wish.request, true).await?;
+        tracing::info!(machine = %id, %role, "invited machine joined");
+        Ok(json(&reply))
+    }
+
+    async fn invite(&self, request: Request<Incoming>) -> Result<Reply, Refused> {
+        let wish: InviteRequest = understood(&body_of(request).await?)?;
+        check_id(&wish.machine_id)?;
+        let authority = self.signer().authority_certificate().ok_or_else(|| not_a_signer(&[]))?;
+        let now = OffsetDateTime::now_utc();
+        let secret = Secret(random()?);
+        let invitation = Invitation {
+            machine_id: wish.machine_id,
+            role: wish.role,
+            names: wish.names,
+            expires: now.unix_timestamp() + i64::from(wish.valid_seconds),
+        };
+        let invited = self.registry.invite(&secret, &invitation, now.unix_timestamp()).await;
+        invited.map_err(|it| of_store(&it))?;
+        tracing::info!(machine = %invitation.machine_id, role = %invitation.role, "machine invited");
+        let token = JoinToken { authority: digest_of(&authority), secret };
+        Ok(json(&InviteReply { token: token.to_string() }))
     }
 
     async fn renew(&self, role: &Role, request: Request<Incoming>) -> Result<Reply, Refused> {
@@ -231,11 +288,7 @@ impl Api {
                 (Some(record), None) => return Ok(record.clone()),
                 (_, new) => new.flatten(),
             };
-            let mut random = [0; 28];
-            rustls::crypto::ring::default_provider().secure_random.fill(&mut random).map_err(|_| {
-                refused(StatusCode::INTERNAL_SERVER_ERROR, "the kernel gives no random bytes")
-            })?;
-            let record = TokenRecord::create(authority, role, random, expires, old.as_ref());
+            let record = TokenRecord::create(authority, role, random()?, expires, old.as_ref());
             if self.registry.put_token(role, &record, revision).await.map_err(|it| of_store(&it))? {
                 return Ok(record);
             }

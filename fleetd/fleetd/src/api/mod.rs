@@ -111,7 +111,7 @@ impl Api {
             return reply::text(self.metrics.render(&self.registry.operations()));
         }
         if path == "/" {
-            return error(StatusCode::METHOD_NOT_ALLOWED, "only GET supported against this resource");
+            return error(StatusCode::METHOD_NOT_ALLOWED, "");
         }
         let inside = fleet_api::BASE_PATHS
             .iter()
@@ -172,9 +172,17 @@ impl Api {
     }
 
     async fn route(&self, inside: &str, role: &Role, request: Request<Incoming>) -> Reply {
+        if inside.is_empty() {
+            return error(StatusCode::METHOD_NOT_ALLOWED, "");
+        }
         let mut parts = inside.trim_start_matches('/').splitn(2, '/');
-        let (resource, item) =
-            (parts.next().unwrap_or_default(), parts.next().filter(|item| !item.is_empty()));
+        let (resource, item) = (parts.next().unwrap_or_default(), parts.next());
+        // As fleet: a collection has no slash at its end, an item none inside.
+        let collections = ["units", "state", "machines"];
+        if collections.contains(&resource) && item.is_some_and(|it| it.is_empty() || it.contains('/')) {
+            return error(StatusCode::NOT_FOUND, "");
+        }
+        let item = item.filter(|item| !item.is_empty());
         let only_read = ["discovery", "why", "journal", "status", "events"].contains(&resource);
         if only_read && request.method() != Method::GET {
             return error(StatusCode::METHOD_NOT_ALLOWED, "only GET supported against this resource");
@@ -252,6 +260,6 @@ fn page_token(request: &Request<Incoming>, limit: u16) -> Result<fleet_api::Page
         [] => Ok(fleet_api::PageToken::first(limit)),
         [token] => fleet_api::PageToken::decode(token, limit)
             .map_err(|refused| Box::new(error(StatusCode::BAD_REQUEST, &refused.to_string()))),
-        _ => Err(Box::new(error(StatusCode::BAD_REQUEST, "too many values for nextPageToken"))),
+        _ => Err(Box::new(error(StatusCode::BAD_REQUEST, "too many values for page token"))),
     }
 }

@@ -32,7 +32,19 @@ pub(crate) async fn ask(
     body: Bytes,
     identity: Identity,
 ) -> anyhow::Result<(StatusCode, Body)> {
-    let asked = tokio::time::timeout(LIMIT, ask_now(address, method, path, body, identity)).await;
+    ask_for(address, method, path, body, identity, false).await
+}
+
+/// As [`ask`]; with what comes after the body, if whoever gets it can be given that.
+pub(super) async fn ask_for(
+    address: &str,
+    method: &Method,
+    path: &str,
+    body: Bytes,
+    identity: Identity,
+    trailers: bool,
+) -> anyhow::Result<(StatusCode, Body)> {
+    let asked = tokio::time::timeout(LIMIT, ask_now(address, method, path, body, identity, trailers)).await;
     asked.context("it does not answer")?
 }
 
@@ -42,6 +54,7 @@ async fn ask_now(
     path: &str,
     body: Bytes,
     identity: Identity,
+    trailers: bool,
 ) -> anyhow::Result<(StatusCode, Body)> {
     let address: std::net::SocketAddr = address.parse()?;
     let stream = TcpStream::connect(address).await?;
@@ -54,27 +67,29 @@ async fn ask_now(
         .uri(path)
         .header(http::header::HOST, address.to_string())
         .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::TE, "trailers")
         .header(PASSED_ON, "1")
         .body(Full::new(body))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    let frames = answer.into_body().into_data_stream();
-    let (send, receive) = mpsc::channel::<Bytes>(16);
+    let mut body = answer.into_body();
+    let (send, receive) = mpsc::channel(16);
     tokio::spawn(async move {
         // The connection lives as long as its sender.
         let _sender = sender;
-        let mut frames = frames;
-        while let Some(Ok(bytes)) = frames.next().await {
-            if send.send(bytes).await.is_err() {
+        while let Some(Ok(frame)) = body.frame().await {
+            if send.send(frame).await.is_err() {
                 return;
             }
         }
     });
-    Ok((status, streaming(receive)))
+    Ok((status, streaming(receive, trailers)))
 }
 
-/// A body that grows as the channel is filled.
-pub(super) fn streaming(receive: mpsc::Receiver<Bytes>) -> Body {
-    let frames = ReceiverStream::new(receive).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+/// A body that grows as the channel is filled. Without `trailers` it ends where these would begin: to
+/// a client that did not ask for them hyper writes neither them nor the end of the body.
+pub(super) fn streaming(receive: mpsc::Receiver<Frame<Bytes>>, trailers: bool) -> Body {
+    let frames = ReceiverStream::new(receive).filter(move |frame| trailers || frame.is_data());
+    let frames = frames.map(Ok::<_, Infallible>);
     BodyExt::boxed(StreamBody::new(frames))
 }

@@ -71,7 +71,9 @@ impl Api {
 
     async fn put_unit(&self, item: &str, request: Request<Incoming>) -> Reply {
         let content_type = request.headers().get(http::header::CONTENT_TYPE);
-        if content_type.is_none_or(|value| value != "application/json") {
+        // It may say in which characters, too.
+        let kind = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
+        if kind.is_none_or(|kind| kind.trim() != "application/json") {
             let message = "application/json is only supported Content-Type";
             return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
         }
@@ -81,7 +83,7 @@ impl Api {
                 return error(StatusCode::BAD_REQUEST, &format!("unable to read body: {failure}"));
             }
         };
-        let wanted: Unit = match serde_json::from_slice(&body) {
+        let wanted: Unit = match fleet_api::read(&body) {
             Ok(wanted) => wanted,
             Err(failure) => {
                 return error(StatusCode::BAD_REQUEST, &format!("unable to decode body: {failure}"));
@@ -118,7 +120,7 @@ impl Api {
             None if options.0.is_empty() => {
                 error(StatusCode::CONFLICT, "unit does not exist and options field empty")
             }
-            Some(old) if options.0.is_empty() || old.options == options => match target {
+            Some(old) if options.0.is_empty() || old.options.same_as(&options) => match target {
                 None => error(StatusCode::CONFLICT, "must provide DesiredState to update existing unit"),
                 Some(target) => match self.registry.set_target(name, target).await {
                     Ok(()) => empty(StatusCode::NO_CONTENT),
@@ -157,11 +159,10 @@ impl<'a> Assigned<'a> {
             Some(state) if state.launched => TargetState::Launched,
             Some(_) => TargetState::Loaded,
         };
-        // A global unit has no one machine: what is wished of it is all there is to say.
+        // A global unit has no one machine, so no one state.
         let is_global = Placement::of(name, &unit.options).is_ok_and(|placement| placement.global);
-        let current = if is_global { unit.target } else { current };
         Unit {
-            current_state: current.to_string(),
+            current_state: if is_global { String::new() } else { current.to_string() },
             desired_state: unit.target.to_string(),
             machine_id: machine.to_owned(),
             name: name.to_string(),

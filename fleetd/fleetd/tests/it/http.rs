@@ -1,6 +1,8 @@
 //! The HTTP API's own manners: statuses, messages, pages, both forms of a patch.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 
 use fleet_testbed::{call, eventually};
 use serde_json::{Value, json};
@@ -39,7 +41,10 @@ fn units_are_refused_with_fleets_statuses_and_words() {
     let (status, message) = put(a, &[JSON], &json!({ "desiredState": "running", "options": content }));
     assert_eq!(status, 400, "{message}");
 
-    assert_eq!(put(a, &[JSON], &full), (201, String::new()));
+    // As Go's own client may write it.
+    let of_go = json!({ "DesiredState": "inactive", "Options": content });
+    assert_eq!(put(a, &["Content-Type: application/json; charset=utf-8"], &of_go), (201, String::new()));
+    assert_eq!(put(a, &[JSON], &full), (204, String::new()), "the same again");
     let (status, message) = put(a, &[JSON], &json!({}));
     assert_eq!((status, message.as_str()), (409, "must provide DesiredState to update existing unit"));
     assert_eq!(put(a, &[JSON], &json!({ "desiredState": "loaded" })), (204, String::new()));
@@ -57,6 +62,13 @@ fn paths_and_methods_that_are_not_there_are_told() {
     let socket = world.machines[0].socket();
     for (method, path, status) in [
         ("GET", "/", 405),
+        ("GET", "/fleet/v1", 405),
+        ("GET", "/v1-alpha", 405),
+        ("GET", "/fleet/v1/units/", 404),
+        ("GET", "/fleet/v1/units/foo/bar", 404),
+        ("PUT", "/fleet/v1/units/foo/bar", 404),
+        ("GET", "/fleet/v1/machines/", 404),
+        ("GET", "/fleet/v1/state?unitName=nope", 200),
         ("GET", "/nonsense", 404),
         ("GET", "/fleet/v1/nonsense", 404),
         ("GET", "/fleet/v1beta/units", 404),
@@ -141,12 +153,23 @@ fn metadata_is_patched_in_both_forms() {
     ]);
     assert_eq!(patch(both), 204);
     assert_eq!(metadata(), json!({ "rack": "7", "zone": "b" }));
+    // The body of fleet's own functional test: its `Value` has a capital, and what is removed has one too.
+    let of_fleet = json!([
+        { "op": "add", "path": path("foo"), "Value": { "value": "bar" } },
+        { "op": "remove", "path": path("rack"), "Value": { "value": "" } },
+    ]);
+    let answer = world.any().call("PATCH", "/machines", &of_fleet.to_string());
+    assert_eq!((answer.status, answer.header("content-type")), (204, Some("application/json")));
+    assert_eq!(metadata(), json!({ "foo": "bar", "zone": "b" }));
     let before = metadata();
     for refused in [
         json!([{ "op": "add", "path": path("rack"), "value": "8" }, { "op": "move", "path": path("zone"), "value": "c" }]),
         json!([{ "op": "add", "path": "/m1/nonsense/zone", "value": "c" }]),
         json!([{ "op": "add", "path": path("a/b"), "value": "c" }]),
         json!([{ "op": "add", "path": path("zone") }]),
+        json!([{ "op": "noop", "path": path("foo"), "Value": { "value": "bar" } }]),
+        json!([{ "op": "add", "path": "/m1/foo", "Value": { "value": "bar" } }]),
+        json!([{ "op": "add", "path": path("foo"), "Value": { "value": "" } }]),
         json!({ "op": "add" }),
     ] {
         assert_eq!(patch(refused.clone()), 400, "{refused}");
@@ -180,6 +203,22 @@ fn journal_and_status_come_from_the_machine_itself() {
     let expected = "journalctl --no-pager -o cat -n 3 -f -u a.service\n";
     assert_eq!(body("/journal/a.service?lines=3&output=cat&follow=1"), expected);
     assert_eq!(body("/status/a.service"), "systemctl --no-pager -l status -- a.service\n");
+    // How the program ended comes after what it said, for whoever can take it.
+    let raw = |headers: &str| {
+        let mut stream = UnixStream::connect(world.machines[0].socket()).expect("it listens");
+        let request = format!(
+            "GET /fleet/v1/status/a.service HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n{headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers, and ends");
+        answer
+    };
+    let program = world.machines[0].dir.join("bin/systemctl");
+    std::fs::write(program, "#!/bin/sh\necho not well\nexit 3\n").expect("a program");
+    let answer = raw("TE: trailers\r\n");
+    assert!(answer.ends_with("0\r\nfleet-exit-code: 3\r\n\r\n"), "{answer}");
+    assert!(raw("").ends_with("\r\n0\r\n\r\n"));
     for refused in ["lines=many", "lines=100001", "output=short%20-D%20/etc"] {
         assert_eq!(world.any().call("GET", &format!("/journal/a.service?{refused}"), "").status, 400);
     }

@@ -15,10 +15,10 @@ use time::OffsetDateTime;
 use crate::tls::Caller;
 use crate::world::{PLAIN, SOON, World, options};
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// The first manager of a new cluster, as `fleetctl init` makes it.
-fn first_manager(dir: &Path) -> Authority {
+pub(crate) fn first_manager(dir: &Path) -> Authority {
     let now = OffsetDateTime::now_utc();
     let authority = Authority::create("demo", now).expect("an authority");
     let request = SigningRequest::create("m1").expect("a request");
@@ -43,7 +43,7 @@ fn revoked_in(list: &Path) -> Vec<Vec<u8>> {
     list.iter_revoked_certificates().map(|it| it.raw_serial().to_vec()).collect()
 }
 
-fn settings(dir: &Path, port: u16, life: &str) -> Vec<String> {
+pub(crate) fn settings(dir: &Path, port: u16, life: &str) -> Vec<String> {
     let file = |name: &str| dir.join("tls").join(name).display().to_string();
     vec![
         "public_ip=127.0.0.1".to_owned(),
@@ -56,18 +56,18 @@ fn settings(dir: &Path, port: u16, life: &str) -> Vec<String> {
     ]
 }
 
-fn socket_call(dir: &Path, method: &str, path: &str, body: &str) -> Answer {
+pub(crate) fn socket_call(dir: &Path, method: &str, path: &str, body: &str) -> Answer {
     let headers = ["Content-Type: application/json"];
     fleet_testbed::call(&dir.join("fleet.sock"), method, &format!("/fleet/v1{path}"), &headers, body)
 }
 
-fn token(dir: &Path, role: &str) -> JoinToken {
+pub(crate) fn token(dir: &Path, role: &str) -> JoinToken {
     let answer = socket_call(dir, "GET", "/join/tokens", "");
     let text = answer.json()[role].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned();
     text.parse().expect("a token")
 }
 
-fn join(port: u16, token: &JoinToken, id: &str, names: &[&str]) -> Result<Joined, JoinError> {
+pub(crate) fn join(port: u16, token: &JoinToken, id: &str, names: &[&str]) -> Result<Joined, JoinError> {
     let members = ["127.0.0.1:1".to_owned(), format!("127.0.0.1:{port}")];
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let order = JoinOrder { members: &members, token, machine_id: id, names: &names, limit: LIMIT };
@@ -76,7 +76,7 @@ fn join(port: u16, token: &JoinToken, id: &str, names: &[&str]) -> Result<Joined
 }
 
 /// A manager, and a worker that joined it over the network.
-fn two(ports: [u16; 2], life: &str) -> Option<World> {
+pub(crate) fn two(ports: [u16; 2], life: &str) -> Option<World> {
     World::start_with(2, |number, dir| {
         if number == 1 {
             first_manager(dir);

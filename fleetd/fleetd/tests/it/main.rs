@@ -2,6 +2,7 @@
 //! processes, so that a test can say what was started and stopped, when, and in which order.
 
 mod http;
+mod invite;
 mod join;
 mod namespaces;
 mod outage;

@@ -96,12 +96,14 @@ impl Kv {
 
     /// Lets a learner vote.
     pub(crate) fn promote(&self, id: u64) -> Result<(), Failure> {
-        self.any("/v3/cluster/member/promote", &json!({ "ID": id.to_string() })).map(drop)
+        self.any("/v3/cluster/member/promote", &json!({ "ID": id.to_string() }))?;
+        Ok(())
     }
 
     /// Removes a member.
     pub(crate) fn remove(&self, id: u64) -> Result<(), Failure> {
-        self.any("/v3/cluster/member/remove", &json!({ "ID": id.to_string() })).map(drop)
+        self.any("/v3/cluster/member/remove", &json!({ "ID": id.to_string() }))?;
+        Ok(())
     }
 
     /// What one machine's kv says.
@@ -146,7 +148,7 @@ impl Kv {
 
     /// A GET of fleet's API, from the first fleetd that answers.
     pub(crate) fn fleet(&self, path: &str) -> Result<Value, Failure> {
-        self.ask_fleet(&Method::GET, path).map_err(|failure| failure.code(1))
+        Ok(self.ask_fleet(&Method::GET, path, None)?)
     }
 
     /// Lets the units of a machine move to others.
@@ -167,79 +169,125 @@ impl Kv {
 
     /// What the fleet does not know of needs no change.
     fn change_fleet(&self, method: &Method, path: &str) -> Result<(), Failure> {
-        match self.ask_fleet(method, path) {
-            Err(failure) if failure.code == UNKNOWN => Ok(()),
-            Err(failure) => Err(failure.code(1)),
-            Ok(_) => Ok(()),
+        match self.ask_fleet(method, path, None) {
+            Ok(_) | Err(AskError::Unknown { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// A POST of an empty object to fleet's API.
     pub(crate) fn tell_fleet(&self, path: &str) -> Result<Value, Failure> {
-        self.ask_fleet(&Method::POST, path).map_err(|failure| failure.code(1))
+        Ok(self.ask_fleet(&Method::POST, path, Some(&json!({})))?)
     }
 
-    fn ask_fleet(&self, method: &Method, path: &str) -> Result<Value, Failure> {
-        let body = (*method == Method::POST).then(|| "{}".to_owned());
-        let mut last =
-            Failure::new(format!("cluster `{}` has no machine whose fleetd is reached", self.name));
+    /// A token that lets this machine in, once, as a worker of these names.
+    pub(crate) fn invite(&self, id: Uuid, names: &[String], good_for: Duration) -> Result<String, Failure> {
+        let wish = json!({
+            "machineID": id.simple().to_string(),
+            "role": "worker",
+            "names": names,
+            "validSeconds": good_for.as_secs(),
+        });
+        let answer = self.ask_fleet(&Method::POST, "/fleet/v1/join/invitations", Some(&wish))?;
+        let token = answer["token"].as_str().map(str::to_owned);
+        token.ok_or_else(|| Failure::new("the fleet gave no invitation"))
+    }
+
+    fn ask_fleet(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, AskError> {
+        let body = body.map(Value::to_string);
+        let mut last = AskError::NoFleet { cluster: self.name.clone() };
         for at in self.machines.iter().filter_map(|(_, _, fleet)| fleet.as_deref()) {
             let url = format!("https://{at}{path}");
             match self.runtime.block_on(fetch(method.clone(), &url, body.clone(), Some(&self.tls), ASK)) {
                 Ok((200, _, text)) => {
-                    return serde_json::from_str(&text)
-                        .map_err(|error| Failure::because(format!("{url} gave no JSON"), &error));
+                    return serde_json::from_str(&text).map_err(|source| AskError::NoJson { url, source });
                 }
                 Ok((204, ..)) => return Ok(Value::Null),
                 // 405: a fleetd of an older image.
-                Ok((404 | 405, ..)) => {
-                    return Err(Failure::new(format!("the fleet does not know {path}")).code(UNKNOWN));
-                }
-                Ok((status, _, text)) => {
-                    last = Failure::new(format!("{url} answered {status}: {}", text.trim()));
-                }
-                Err(error) => last = Failure::new(chain(&error)),
+                Ok((404 | 405, ..)) => return Err(AskError::Unknown { path: path.to_owned() }),
+                Ok((status, _, text)) => last = AskError::answered(url, status, &text),
+                Err(error) => last = error.into(),
             }
         }
         Err(last)
     }
 
     /// Asks one after the other. What a member refuses, no other would grant.
-    fn any(&self, path: &str, wish: &Value) -> Result<Value, Failure> {
-        let mut last = Failure::new(format!("no machine of cluster `{}` runs", self.name))
-            .hint("start its machines with `rmachine start`");
+    fn any(&self, path: &str, wish: &Value) -> Result<Value, AskError> {
+        let mut last = AskError::NoneRuns { cluster: self.name.clone() };
         for (_, at) in self.endpoints() {
             match self.ask(at, path, wish) {
                 Ok(answer) => return Ok(answer),
-                Err(failure) if failure.code == REFUSED => return Err(failure.code(1)),
-                Err(failure) => last = failure,
+                Err(refused @ AskError::Refused(_)) => return Err(refused),
+                Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn ask(&self, at: &str, path: &str, wish: &Value) -> Result<Value, Failure> {
+    fn ask(&self, at: &str, path: &str, wish: &Value) -> Result<Value, AskError> {
         let url = format!("https://{at}{path}");
         let changes = ["add", "remove", "promote"].iter().any(|verb| path.ends_with(verb));
         let limit = if changes { CHANGE } else { ASK };
         let asked = fetch(Method::POST, &url, Some(wish.to_string()), Some(&self.tls), limit);
-        let (status, _, text) = self.runtime.block_on(asked).map_err(|error| Failure::new(chain(&error)))?;
+        let (status, _, text) = self.runtime.block_on(asked)?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         match status {
             200 => Ok(answer),
             400 | 404 | 409 | 429 => {
-                let said = answer["message"].as_str().unwrap_or(&text).trim().to_owned();
-                Err(Failure::new(said).code(REFUSED))
+                Err(AskError::Refused(answer["message"].as_str().unwrap_or(&text).trim().to_owned()))
             }
-            _ => Err(Failure::new(format!("{url} answered {status}: {}", text.trim()))),
+            _ => Err(AskError::answered(url, status, &text)),
         }
     }
 }
 
-/// Inside this file only: a member said no.
-const REFUSED: u8 = 255;
-/// Inside this file only: there is no such thing.
-const UNKNOWN: u8 = 254;
+/// Why asking the members came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    /// A member said no.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no such thing.
+    #[error("the fleet does not know {path}")]
+    Unknown { path: String },
+    #[error("{url} answered {status}: {said}")]
+    Answered { url: String, status: u16, said: String },
+    #[error("{url} gave no JSON")]
+    NoJson {
+        url: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{0}")]
+    Unreached(String),
+    #[error("no machine of cluster `{cluster}` runs")]
+    NoneRuns { cluster: MachineName },
+    #[error("cluster `{cluster}` has no machine whose fleetd is reached")]
+    NoFleet { cluster: MachineName },
+}
+
+impl AskError {
+    fn answered(url: String, status: u16, text: &str) -> Self {
+        Self::Answered { url, status, said: text.trim().to_owned() }
+    }
+}
+
+impl From<kv_client::fetch::FetchError> for AskError {
+    fn from(error: kv_client::fetch::FetchError) -> Self {
+        Self::Unreached(chain(&error))
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        let failure = Self::new(chain(&error));
+        match error {
+            AskError::NoneRuns { .. } => failure.hint("start its machines with `rmachine start`"),
+            _ => failure,
+        }
+    }
+}
 
 /// Asks again until it works or `limit` is over; says how it failed last.
 pub(crate) fn eventually<T>(

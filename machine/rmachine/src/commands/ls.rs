@@ -14,6 +14,7 @@ use machine_pxe::Progress;
 use machine_types::{HostOptions, MachineName, State};
 use serde_json::{Value, json};
 
+use crate::commands::power::lost_its_switch;
 use crate::commands::pxe;
 use crate::commands::show::engine_version;
 use crate::context::Context;
@@ -188,6 +189,10 @@ fn look(context: &Context, name: &MachineName, limit: Duration, ask: Ask, docker
                 item.active_host = !docker_host.is_empty() && item.url == docker_host;
                 let swarm = &item.options.swarm_options;
                 item.active_swarm = swarm.master && swarm_url(&item.url, &swarm.host) == docker_host;
+                if item.error.is_empty() && lost_its_switch(context, &machine) {
+                    item.error =
+                        format!("its cluster's switch is gone: `rmachine start {name}` plugs it in anew");
+                }
                 let left = limit.saturating_sub(start.elapsed()).min(Duration::from_secs(5));
                 if ask == Ask::StateAndVersion && !machine.driver.has_own_engine() {
                     tell_version(&mut item, &machine.place.dir, left);

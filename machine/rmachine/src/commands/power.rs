@@ -59,11 +59,16 @@ pub(crate) fn start(context: &Context, args: &Power) -> Result<ExitCode, Failure
     })
 }
 
-/// Whether a machine is to be on a cluster's switch that is not there.
 fn is_cut_off(context: &Context, name: &MachineName) -> bool {
-    let Ok(Machine { record, .. }) = Machine::load(context, name) else { return false };
+    Machine::load(context, name).is_ok_and(|machine| lost_its_switch(context, &machine))
+}
+
+/// Whether a machine is to be on a cluster's switch that is not there.
+pub(crate) fn lost_its_switch(context: &Context, machine: &Machine) -> bool {
+    let record = &machine.record;
     let on_switch = record.driver["Network"] == "cluster";
-    on_switch && record.host_options.cluster.is_some_and(|cluster| !switch::is_there(context, &cluster))
+    let cluster = record.host_options.cluster.as_ref().filter(|_| on_switch);
+    cluster.is_some_and(|cluster| !switch::is_there(context, cluster))
 }
 
 pub(crate) fn restart(context: &Context, args: &Power) -> Result<ExitCode, Failure> {

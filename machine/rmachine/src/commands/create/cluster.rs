@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleet_join::MemberRole;
 use kv_discovery::Source;
-use machine_core::cluster::{Authority, Bootstrap, Cluster, Entry, Part, config};
+use machine_core::cluster::{Authority, Bootstrap, Cluster, Entry, Part, Proof, config};
 use machine_core::driver::Observer;
 use machine_driver_qemu::Network;
 use machine_types::MachineName;
@@ -150,8 +150,7 @@ pub(crate) fn bring(
         metadata: &machine.record.host_options.engine_options.labels,
         others: &addresses,
         ca: &ca.cert,
-        cert: &pair.cert,
-        key: &pair.key,
+        proof: Proof::Made { cert: &pair.cert, key: &pair.key },
         authority: Some(Authority { key: &ca.key, revoked: &keys::no_revocations(&ca)? }),
     });
     let path = machine.place.dir.join(MEMBER_CONFIG);

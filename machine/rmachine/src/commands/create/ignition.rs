@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hostos_config::Config;
-use machine_core::ignition::{Identity, config};
+use machine_core::ignition::{Identity, Keys, config};
 use machine_driver_qemu::ENGINE_PORT;
 
 use crate::cluster::MEMBER_CONFIG;
@@ -38,9 +38,11 @@ pub(crate) fn whole(
         engine: &record.host_options.engine_options,
         engine_port: engine_port(machine),
         ca: &keys.ca,
-        server_cert: &keys.server.cert,
-        server_key: &keys.server.key,
-        ssh_host_key: &keys.ssh_host_key,
+        keys: Keys::Made {
+            server_cert: &keys.server.cert,
+            server_key: &keys.server.key,
+            ssh_host_key: &keys.ssh_host_key,
+        },
         ssh_user: machine.driver.login_user(),
         ssh_authorized_key: &keys.ssh_authorized_key,
     });

@@ -1,20 +1,25 @@
-//! What a bare machine becomes: its name, its address, and the config that makes it a worker.
+//! What a bare machine becomes: its name, its address, and the config that makes it a worker. It goes
+//! there in the clear, so it holds no key: the machine makes its own, and an invitation that is good once
+//! lets a member sign for it.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use fleet_join::MemberRole;
-use machine_core::cluster::{Part, config};
-use machine_core::driver::Place;
-use machine_core::ignition::{self, Identity};
+use machine_core::cluster::{JOIN_UNIT, Part, Proof, config};
+use machine_core::ignition::{self, Identity, Keys};
 use machine_driver_qemu::ENGINE_PORT;
 use machine_pxe::{Host, Known};
 use machine_types::{EngineOptions, MachineName};
 use serde_json::Value;
 
+use crate::cluster::kv::Kv;
 use crate::cluster::{self, keys};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::keys::machine_keys;
+use crate::keys::login_keys;
+
+/// From its config to its joining, on the slowest of machines.
+const INVITED: Duration = Duration::from_secs(15 * 60);
 
 /// Makes bare machines workers of one cluster.
 pub(super) struct ClusterHost {
@@ -50,35 +55,31 @@ impl ClusterHost {
     fn make(&self, known: &Known) -> Result<Value, Failure> {
         let (name, address) = self.admit(known)?;
         let kept = cluster::load(&self.context, &self.cluster)?;
-        let place = Place {
-            store: self.context.store.root().to_owned(),
-            dir: self.context.store.cluster(&self.cluster).join("pxe").join(name.as_str()),
-            name: name.clone(),
-            id: known.machine_id(),
-        };
-        let names: Vec<String> = [name.as_str(), "localhost", "127.0.0.1", "::1", &address.to_string()]
-            .map(str::to_owned)
-            .to_vec();
-        let own = machine_keys(&self.context, &place, &names, false)?;
-        let (ca, _) = {
+        let id = known.machine_id();
+        let dir = self.context.store.cluster(&self.cluster).join("pxe").join(name.as_str());
+        let login = login_keys(&self.context, &dir, &name)?;
+        let ca = {
             let _lock = cluster::lock(&self.context, &self.cluster)?;
-            keys::cluster_keys(&self.context, &self.cluster)?
+            keys::cluster_keys(&self.context, &self.cluster)?.0
         };
-        let member = keys::member_pair(&place.dir, &ca, (place.id, MemberRole::Worker), &names)?;
         let others: Vec<Ipv4Addr> =
             kept.others(&name).filter(|(_, it)| !it.worker).map(|(_, it)| it.address).collect();
+        let names = [name.to_string(), address.to_string()];
+        let token = Kv::of(&self.context, &self.cluster)?.invite(id, &names, INVITED)?;
         let identity = ignition::config(&Identity {
             name: &name,
-            id: place.id,
+            id,
             driver: "pxe",
             engine: &EngineOptions::default(),
             engine_port: ENGINE_PORT,
-            ca: &own.ca,
-            server_cert: &own.server.cert,
-            server_key: &own.server.key,
+            ca: &login.ca,
+            keys: Keys::OnBoard {
+                cert: "/var/lib/fleet/tls/cert.pem",
+                key: "/var/lib/fleet/tls/key.pem",
+                after: JOIN_UNIT,
+            },
             ssh_user: "core",
-            ssh_host_key: &own.ssh_host_key,
-            ssh_authorized_key: &own.ssh_authorized_key,
+            ssh_authorized_key: &login.ssh_authorized_key,
         });
         let worker = config(&Part {
             name: &name,
@@ -89,8 +90,7 @@ impl ClusterHost {
             metadata: &["provider=pxe".to_owned()],
             others: &others,
             ca: &ca.cert,
-            cert: &member.cert,
-            key: &member.key,
+            proof: Proof::Invited { token: &token },
             authority: None,
         });
         let parse = |value: &Value| {

@@ -1,87 +1,18 @@
 //! fleetctl's words and columns, against a real daemon on a real etcd; only the supervisor keeps
 //! account instead of processes. The daemon runs in a thread of the test.
 
+mod fleets_own;
+mod membership;
+mod world;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fleet_testbed::{Etcd, Supervisor, eventually};
+use fleet_testbed::eventually;
 
-const ID: &str = "0123456789abcdef0123456789abcdef";
-const LIMIT: Duration = Duration::from_secs(20);
-const PLAIN: &str = "[Unit]\nDescription=sleeps\n\n[Service]\nExecStart=/bin/sleep infinity\n";
-
-struct World {
-    _etcd: Etcd,
-    supervisor: Supervisor,
-    dir: tempfile::TempDir,
-}
-
-/// What a run printed.
-#[derive(Debug, PartialEq)]
-struct Printed {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl World {
-    /// One machine; nothing where there is no etcd.
-    fn start() -> Option<Self> {
-        let etcd = Etcd::start()?;
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let supervisor = Supervisor::start(&dir.path().join("units.sock"));
-        let mut args = vec!["fleetd".into(), "--etcd-servers".into(), etcd.endpoint().into()];
-        for setting in [
-            format!("machine_id={ID}"),
-            "public_ip=10.0.0.1".into(),
-            "metadata=zone=a,disk=ssd".into(),
-            format!("units_socket={}", path("units.sock")),
-            format!("units_directory={}", path("units")),
-            format!("listen={}", path("fleet.sock")),
-        ] {
-            args.extend(["--set".into(), setting.into()]);
-        }
-        std::thread::spawn(move || fleetd::run(args));
-        let world = Self { _etcd: etcd, supervisor, dir };
-        eventually("the machine is registered", LIMIT, || {
-            world.run(&["list-machines", "--no-legend"]).out.contains("10.0.0.1")
-        });
-        Some(world)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetctl"));
-        let endpoint = format!("unix://{}", self.dir.path().join("fleet.sock").display());
-        command.args(args).env("FLEETCTL_ENDPOINT", endpoint).current_dir(self.dir.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Printed {
-        printed(&mut self.command(args))
-    }
-
-    /// Runs what must succeed, and tells what it printed.
-    fn ok(&self, args: &[&str]) -> String {
-        let printed = self.run(args);
-        assert_eq!(printed.code, Some(0), "{args:?}: {printed:?}");
-        printed.out
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        std::fs::write(&path, text).expect("writes");
-        path
-    }
-}
-
-fn printed(command: &mut Command) -> Printed {
-    let output = command.output().expect("fleetctl runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Printed { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-}
+use world::{ID, LIMIT, PLAIN, Printed, World, printed};
 
 fn alone(args: &[&str]) -> Printed {
     printed(Command::new(env!("CARGO_BIN_EXE_fleetctl")).args(args))
@@ -99,7 +30,12 @@ fn every_way_to_ask_for_help_gives_the_same() {
     }
     assert!(help.out.lines().all(|line| line.chars().count() <= 100), "{}", help.out);
     assert_eq!(alone(&["nonsense"]).code, Some(2));
-    assert!(alone(&["version"]).out.starts_with("fleetctl version "));
+    let version = alone(&["version"]).out;
+    let number = version.strip_prefix("fleetctl version ").expect("as fleet says it").trim_end();
+    assert!(help.out.contains(number), "{}", help.out);
+    for flag in ["--version", "-v", "-version"] {
+        assert_eq!(alone(&[flag]).out, version, "{flag}");
+    }
 }
 
 #[test]
@@ -119,6 +55,18 @@ fn nobody_there_is_told_with_what_to_do() {
         "list-units",
     ];
     assert!(alone(&old).err.contains("does not answer"), "{:?}", alone(&old));
+    // What hands get wrong with endpoints.
+    for (endpoint, part) in [
+        ("unix://var/run/fleet.sock", "unable to connect to host \"var\" with scheme \"unix\""),
+        ("http://127.0.0.1:2379,http://127.0.0.1:4001", "appears to be etcd"),
+        ("file:///nonexistent/fleet.sock,unix:///other", "only the first (file:///nonexistent/fleet.sock)"),
+    ] {
+        let printed = alone(&["--endpoint", endpoint, "list-units"]);
+        assert!(printed.code == Some(1) && printed.err.contains(part), "{endpoint}: {printed:?}");
+    }
+    let signed = alone(&["submit", "--sign", "a.service"]);
+    let expected = "WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n";
+    assert_eq!((signed.code, signed.err.as_str()), (Some(2), expected));
     let printed = alone(&["--endpoint", "gopher://x", "list-units"]);
     assert!(printed.err.contains("is not unix:///path, https://host:port"), "{}", printed.err);
 }
@@ -167,8 +115,19 @@ fn a_units_life_in_fleets_words() {
     let refused = world.run(&["stop", "a"]);
     assert_eq!(refused.code, Some(1));
     assert_eq!(refused.err, "Unable to stop unit a.service in state inactive\n");
+    let skipped = world.run(&["restart", "a"]);
+    assert_eq!(skipped.code, Some(0), "as fleet: the others are restarted");
+    assert_eq!(skipped.err, "Unable to restart unit a.service in state inactive\n");
+    for (verb, words) in [("journal", "running"), ("status", "loaded")] {
+        let refused = world.run(&[verb, "a"]);
+        let expected = format!("Unit a.service does not appear to be {words}.\n");
+        assert_eq!((refused.code, refused.err), (Some(1), expected), "{verb}");
+        let refused = world.run(&[verb, "none"]);
+        assert_eq!((refused.code, refused.err.as_str()), (Some(1), "Unit none.service does not exist.\n"));
+    }
     assert_eq!(world.ok(&["destroy", "a"]), "Destroyed a.service\n");
-    assert_eq!(world.run(&["cat", "a"]).code, Some(1));
+    let gone = world.run(&["cat", "a"]);
+    assert_eq!((gone.code, gone.err.as_str()), (Some(1), "Unit a.service not found\n"));
     assert_eq!(world.ok(&["list-unit-files", "--no-legend"]), "");
 }
 
@@ -177,7 +136,7 @@ fn lists_have_fleets_columns() {
     let Some(world) = World::start() else { return };
     assert_eq!(
         world.ok(&["list-machines"]),
-        "MACHINE\t\tIP\t\tMETADATA\n01234567...\t10.0.0.1\tdisk=ssd,zone=a\n"
+        "MACHINE\t\tIP\t\tMETADATA\n01234567...\t10.0.0.1\tdisk=ssd,ram=1024,zone=a\n"
     );
     assert_eq!(world.ok(&["list-machines", "-l", "--no-legend", "--fields", "machine"]), format!("{ID}\n"));
     let json: Vec<serde_json::Value> =
@@ -189,6 +148,8 @@ fn lists_have_fleets_columns() {
         assert_eq!(refused.code, Some(1));
         let expected = format!("error: Invalid key in output format: \"{key}\"");
         assert!(refused.err.starts_with(&expected), "{}", refused.err);
+        let refused = world.run(&[list, "--fields", ""]);
+        assert_eq!((refused.code, refused.err.as_str()), (Some(1), "Must define output format\n"));
     }
     world.write("b.service", "[X-Fleet]\nGlobal=yes\n[Service]\nExecStart=/bin/sleep 9\n");
     world.write("a.service", PLAIN);
@@ -199,7 +160,12 @@ fn lists_have_fleets_columns() {
     world.ok(&["submit", "a.service"]);
     let files = world.run(&["list-unit-files", "--no-legend", "--fields", "unit,global,state,tmachine,desc"]);
     assert_eq!(files.out, "a.service\tfalse\tinactive\t-\tsleeps\nb.service\ttrue\t-\t\tglobal\t-\n");
-    assert!(files.err.contains("deprecated"), "{}", files.err);
+    assert_eq!(files.err, "WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n");
+    let some = world.run(&["list-unit-files", "--no-legend", "--max-print-units", "1", "--fields", "unit"]);
+    assert_eq!(
+        (some.out.as_str(), some.err.as_str()),
+        ("a.service\n", "Further units after 1-th are omitted\n")
+    );
     assert_eq!(world.ok(&["stop", "b"]), "Triggered global unit b.service stop\n");
 }
 
@@ -256,7 +222,10 @@ fn mistakes_are_told_in_a_sentence() {
     assert_eq!(waits.code, Some(1), "{waits:?}");
     assert!(waits.err.contains("zone=moon"), "{waits:?}");
     assert!(world.ok(&["why", "far"]).contains("zone=moon"));
-    assert_eq!(world.run(&["start", "--block-attempts", "2", "far"]).code, Some(1));
+    let waits = world.run(&["start", "--block-attempts", "2", "far"]);
+    let expected =
+        "Error waiting for units: timed out waiting for unit far.service to report state launched\n";
+    assert!(waits.code == Some(1) && waits.err.starts_with(expected), "{waits:?}");
 }
 
 #[test]
@@ -269,12 +238,19 @@ fn files_and_what_is_stored_may_differ() {
     assert_eq!(differs.code, Some(0));
     assert!(differs.err.contains("WARNING: Unit a.service in registry differs from local unit file"));
     assert_eq!(world.ok(&["cat", "a"]), PLAIN);
-    let refused = world.run(&["submit", "--replace", "a.service"]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert_eq!(world.ok(&["cat", "a"]), PLAIN, "a refused replacement changes nothing");
-    assert_eq!(world.run(&["load", "--replace", "a.service"]).code, Some(1));
+    let expected =
+        "Warning: can not replace Unit(a.service) in state 'launched', use the appropriate command\n";
+    for verb in ["submit", "load"] {
+        let left = world.run(&[verb, "--replace", "a.service"]);
+        let expected = Printed { code: Some(0), out: String::new(), err: expected.into() };
+        assert_eq!(left, expected, "{verb}");
+        assert_eq!(world.ok(&["cat", "a"]), PLAIN, "a refused replacement changes nothing");
+    }
+    assert!(world.supervisor.running().contains("a.service"), "nor does it stop anything");
     world.ok(&["start", "--replace", "a.service"]);
     assert_eq!(world.ok(&["cat", "a"]), "[Service]\nExecStart=/bin/sleep 7\n");
+    let again = world.ok(&["start", "--replace", "a.service"]);
+    assert!(again.starts_with("Found same Unit(a.service) in Registry, nothing to do\n"), "{again}");
     eventually("the new content runs", LIMIT, || {
         world.supervisor.text("a.service").is_some_and(|text| text.contains("sleep 7"))
             && world.supervisor.running().contains("a.service")
