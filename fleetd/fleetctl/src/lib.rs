@@ -3,6 +3,9 @@
 //! Each command is a file in `commands`; all speak to one fleetd through [`client::Client`], over its
 //! unix socket, over mutual TLS, or through ssh.
 
+#[macro_use]
+extern crate quiet_stdout;
+
 mod cli;
 mod client;
 mod commands;
@@ -123,7 +126,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Ssh(args) => commands::ssh::run(&client, &cli.global, &args).await,
         Verb::Verify(args) => commands::verify::run(&args),
         Verb::Version => {
-            println!("fleetctl version {}", env!("CARGO_PKG_VERSION"));
+            say!("fleetctl version {}", env!("CARGO_PKG_VERSION"));
             Ok(0)
         }
         Verb::Why(args) => commands::why::run(&client, &args, json).await,

@@ -20,7 +20,7 @@ pub(crate) fn print(headings: &[&str], rows: &[Vec<String>], legend: bool) {
                 text.push_str(&"\t".repeat(missing.div_ceil(8)));
             }
         }
-        println!("{text}");
+        say!("{text}");
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn submitted(
         ..Unit::default()
     };
     client.put_unit(&unit).await?;
-    println!("Unit {name} inactive");
+    say!("Unit {name} inactive");
     Ok(Some(unit))
 }
 
@@ -94,11 +94,11 @@ async fn keep_or_replace(
             client
                 .put_unit(&Unit { current_state: String::new(), machine_id: String::new(), ..new.clone() })
                 .await?;
-            println!("Unit {name} replaced");
+            say!("Unit {name} replaced");
             Ok(Some(new))
         }
         (Some(_), Some(_)) => {
-            println!("Found same Unit({name}) in Registry, nothing to do");
+            say!("Found same Unit({name}) in Registry, nothing to do");
             Ok(Some(unit))
         }
         (Some((_, kind)), None) if differs => {

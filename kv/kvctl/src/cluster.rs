@@ -38,28 +38,25 @@ pub(crate) async fn member(
             let added = reply.member.unwrap_or_default();
             let cluster_id = reply.header.unwrap_or_default().cluster_id;
             let kind = if learner { " as learner" } else { "" };
-            println!("Member {:16x} added to cluster {cluster_id:16x}{kind}\n", added.id);
+            say!("Member {:16x} added to cluster {cluster_id:16x}{kind}\n", added.id);
             let named = |member: &Member| {
                 let name = if member.id == added.id { name.clone() } else { member.name.clone() };
                 member.peer_ur_ls.iter().map(move |url| format!("{name}={url}")).collect::<Vec<_>>()
             };
             let all: Vec<String> = reply.members.iter().flat_map(named).collect();
-            println!("ETCD_NAME={name:?}\nETCD_INITIAL_CLUSTER={:?}", all.join(","));
-            println!("ETCD_INITIAL_ADVERTISE_PEER_URLS={:?}", added.peer_ur_ls.join(","));
-            println!("ETCD_INITIAL_CLUSTER_STATE=\"existing\"");
+            say!("ETCD_NAME={name:?}\nETCD_INITIAL_CLUSTER={:?}", all.join(","));
+            say!("ETCD_INITIAL_ADVERTISE_PEER_URLS={:?}", added.peer_ur_ls.join(","));
+            say!("ETCD_INITIAL_CLUSTER_STATE=\"existing\"");
         }
         flags::Member::Remove { id: text } => {
             let id = id(&text)?;
             let reply = cluster.member_remove(MemberRemoveRequest { id }).await.map_err(failed)?.into_inner();
-            println!(
-                "Member {id:16x} removed from cluster {:16x}",
-                reply.header.unwrap_or_default().cluster_id
-            );
+            say!("Member {id:16x} removed from cluster {:16x}", reply.header.unwrap_or_default().cluster_id);
         }
         flags::Member::Update { id: text, peer_urls } => {
             let request = MemberUpdateRequest { id: id(&text)?, peer_ur_ls: urls(&peer_urls)? };
             let reply = cluster.member_update(request.clone()).await.map_err(failed)?.into_inner();
-            println!(
+            say!(
                 "Member {:16x} updated in cluster {:16x}",
                 request.id,
                 reply.header.unwrap_or_default().cluster_id
@@ -69,10 +66,7 @@ pub(crate) async fn member(
             let id = id(&text)?;
             let reply =
                 cluster.member_promote(MemberPromoteRequest { id }).await.map_err(failed)?.into_inner();
-            println!(
-                "Member {id:16x} promoted in cluster {:16x}",
-                reply.header.unwrap_or_default().cluster_id
-            );
+            say!("Member {id:16x} promoted in cluster {:16x}", reply.header.unwrap_or_default().cluster_id);
         }
         flags::Member::List => {
             let reply =
@@ -97,7 +91,7 @@ fn list(out: &Output, reply: &kv_api::etcdserverpb::MemberListResponse) {
     };
     let rows: Vec<Vec<String>> = reply.members.iter().map(row).collect();
     match out.format {
-        Format::Simple => rows.iter().for_each(|row| println!("{}", row.join(", "))),
+        Format::Simple => rows.iter().for_each(|row| say!("{}", row.join(", "))),
         Format::Table => table(&["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"], &rows),
         Format::Json => {
             let member = |member: &Member| {
@@ -110,15 +104,15 @@ fn list(out: &Output, reply: &kv_api::etcdserverpb::MemberListResponse) {
                 ])
             };
             let members: Vec<Value> = reply.members.iter().map(member).collect();
-            println!("{}", object(&[("header", header_json(&reply.header)), ("members", json!(members))]));
+            say!("{}", object(&[("header", header_json(&reply.header)), ("members", json!(members))]));
         }
         Format::Fields => {
             header_fields(&reply.header);
             for member in &reply.members {
-                println!("\"ID\" : {}\n\"Name\" : {:?}", member.id, member.name);
-                member.peer_ur_ls.iter().for_each(|url| println!("\"PeerURL\" : {url:?}"));
-                member.client_ur_ls.iter().for_each(|url| println!("\"ClientURL\" : {url:?}"));
-                println!("\"IsLearner\" : {}\n", member.is_learner);
+                say!("\"ID\" : {}\n\"Name\" : {:?}", member.id, member.name);
+                member.peer_ur_ls.iter().for_each(|url| say!("\"PeerURL\" : {url:?}"));
+                member.client_ur_ls.iter().for_each(|url| say!("\"ClientURL\" : {url:?}"));
+                say!("\"IsLearner\" : {}\n", member.is_learner);
             }
         }
     }
@@ -148,7 +142,7 @@ pub(crate) async fn endpoint(
                 let request = HashKvRequest { revision: rev };
                 let reply =
                     MaintenanceClient::new(client.channel()).hash_kv(request).await.map_err(failed)?;
-                println!("{}, {}", client.endpoints()[0], reply.into_inner().hash);
+                say!("{}, {}", client.endpoints()[0], reply.into_inner().hash);
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -178,7 +172,7 @@ async fn health(clients: Vec<Client>, out: &Output) -> Result<ExitCode, Failure>
                     ("error", json!(error)),
                 ])
             };
-            println!("{}", json!(rows.iter().map(line).collect::<Vec<_>>()));
+            say!("{}", json!(rows.iter().map(line).collect::<Vec<_>>()));
         }
         Format::Table => {
             let line = |(endpoint, took, error): &(String, String, String)| {
@@ -189,8 +183,8 @@ async fn health(clients: Vec<Client>, out: &Output) -> Result<ExitCode, Failure>
         _ => {
             for (endpoint, took, error) in &rows {
                 match error.as_str() {
-                    "" => println!("{endpoint} is healthy: successfully committed proposal: took = {took}"),
-                    error => println!("{endpoint} is unhealthy: failed to commit proposal: {error}"),
+                    "" => say!("{endpoint} is healthy: successfully committed proposal: took = {took}"),
+                    error => say!("{endpoint} is unhealthy: failed to commit proposal: {error}"),
                 }
             }
         }
@@ -256,9 +250,9 @@ async fn status(clients: Vec<Client>, out: &Output) -> Result<ExitCode, Failure>
                 ]);
                 json!({"Endpoint": endpoint, "Status": status})
             };
-            println!("{}", json!(found.iter().map(line).collect::<Vec<_>>()));
+            say!("{}", json!(found.iter().map(line).collect::<Vec<_>>()));
         }
-        _ => rows.iter().for_each(|row| println!("{}", row.join(", "))),
+        _ => rows.iter().for_each(|row| say!("{}", row.join(", "))),
     }
     match last {
         None => Ok(ExitCode::SUCCESS),
@@ -292,7 +286,7 @@ pub(crate) async fn alarm(session: &Session, _: &Output, command: flags::Alarm) 
             AlarmType::Nospace => "NOSPACE",
             AlarmType::Corrupt => "CORRUPT",
         };
-        println!("memberID:{} alarm:{kind} ", alarm.member_id);
+        say!("memberID:{} alarm:{kind} ", alarm.member_id);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -300,7 +294,7 @@ pub(crate) async fn alarm(session: &Session, _: &Output, command: flags::Alarm) 
 pub(crate) async fn defrag(session: &Session) -> Result<ExitCode, Failure> {
     for client in endpoints(session, false).await? {
         MaintenanceClient::new(client.channel()).defragment(DefragmentRequest {}).await.map_err(failed)?;
-        println!("Finished defragmenting etcd member[{}]", client.endpoints()[0]);
+        say!("Finished defragmenting etcd member[{}]", client.endpoints()[0]);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -313,7 +307,7 @@ pub(crate) async fn move_leader(session: &Session, target: &str) -> Result<ExitC
         let member = status.header.unwrap_or_default().member_id;
         if status.leader == member {
             maintenance.move_leader(MoveLeaderRequest { target_id }).await.map_err(failed)?;
-            println!("Leadership transferred from {member:x} to {target_id:x}");
+            say!("Leadership transferred from {member:x} to {target_id:x}");
             return Ok(ExitCode::SUCCESS);
         }
     }

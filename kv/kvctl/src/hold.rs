@@ -23,7 +23,7 @@ pub(crate) async fn lock(
     };
     let key = String::from_utf8_lossy(&ours.key).into_owned();
     let Some((program, args)) = exec.split_first() else {
-        println!("{key}");
+        say!("{key}");
         let lost = tokio::select! {
             lost = lease.lost() => Some(lost),
             _ = tokio::signal::ctrl_c() => None,
@@ -73,7 +73,7 @@ pub(crate) async fn elect(
     let proposal = proposal.ok_or("elect takes an election name and a proposal, or -l")?;
     let lease = client.lease(Duration::from_secs(60)).await?;
     let ours = client.campaign(name, &lease, proposal.clone()).await?;
-    println!("{}\n{proposal}", out.text(&ours.key));
+    say!("{}\n{proposal}", out.text(&ours.key));
     tokio::select! {
         lost = lease.lost() => return Err(lost.into()),
         _ = tokio::signal::ctrl_c() => {}

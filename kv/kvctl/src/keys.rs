@@ -69,12 +69,12 @@ pub(crate) fn put_json(reply: &PutResponse) -> Value {
 
 pub(crate) fn print_put(out: &Output, reply: &PutResponse) {
     if out.is_json() {
-        return println!("{}", put_json(reply));
+        return say!("{}", put_json(reply));
     }
     if out.is_fields() {
         header_fields(&reply.header);
     } else {
-        println!("OK");
+        say!("OK");
     }
     if let Some(pair) = &reply.prev_kv {
         out.pair(pair, false);
@@ -118,7 +118,7 @@ pub(crate) async fn get(session: &Session, out: &Output, command: flags::Get) ->
     };
     let reply = session.client.range(request).await?;
     if command.count_only && out.is_fields() {
-        println!("\"Count\" : {}", reply.count);
+        say!("\"Count\" : {}", reply.count);
         return Ok(ExitCode::SUCCESS);
     }
     print_range(out, &reply, command.print_value_only);
@@ -137,7 +137,7 @@ pub(crate) fn range_json(reply: &RangeResponse) -> Value {
 
 pub(crate) fn print_range(out: &Output, reply: &RangeResponse, value_only: bool) {
     if out.is_json() {
-        return println!("{}", range_json(reply));
+        return say!("{}", range_json(reply));
     }
     if out.is_fields() {
         header_fields(&reply.header);
@@ -146,7 +146,7 @@ pub(crate) fn print_range(out: &Output, reply: &RangeResponse, value_only: bool)
         out.pair(pair, value_only);
     }
     if out.is_fields() {
-        println!("\"More\" : {}\n\"Count\" : {}", reply.more, reply.count);
+        say!("\"More\" : {}\n\"Count\" : {}", reply.more, reply.count);
     }
 }
 
@@ -169,13 +169,13 @@ pub(crate) fn del_json(reply: &DeleteRangeResponse) -> Value {
 
 pub(crate) fn print_del(out: &Output, reply: &DeleteRangeResponse) {
     if out.is_json() {
-        return println!("{}", del_json(reply));
+        return say!("{}", del_json(reply));
     }
     if out.is_fields() {
         header_fields(&reply.header);
-        println!("\"Deleted\" : {}", reply.deleted);
+        say!("\"Deleted\" : {}", reply.deleted);
     } else {
-        println!("{}", reply.deleted);
+        say!("{}", reply.deleted);
     }
     for pair in &reply.prev_kvs {
         out.pair(pair, false);
@@ -210,11 +210,11 @@ pub(crate) async fn watch(
                 ])
             };
             let events: Vec<Value> = watched.events.iter().map(event).collect();
-            println!("{}", json!({"Header": {"revision": watched.revision}, "Events": events}));
+            say!("{}", json!({"Header": {"revision": watched.revision}, "Events": events}));
             continue;
         }
         for event in &watched.events {
-            println!("{}", if event.r#type() == EventType::Put { "PUT" } else { "DELETE" });
+            say!("{}", if event.r#type() == EventType::Put { "PUT" } else { "DELETE" });
             for pair in event.prev_kv.iter().chain(&event.kv) {
                 out.pair(pair, false);
             }
@@ -224,6 +224,6 @@ pub(crate) async fn watch(
 
 pub(crate) async fn compact(session: &Session, revision: i64, physical: bool) -> Result<ExitCode, Failure> {
     session.client.compact(revision, physical).await?;
-    println!("compacted revision {revision}");
+    say!("compacted revision {revision}");
     Ok(ExitCode::SUCCESS)
 }

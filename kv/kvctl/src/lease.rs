@@ -27,21 +27,21 @@ pub(crate) async fn lease(
                 .map_err(kv_client::Error::from)?;
             let reply = reply.into_inner();
             if out.is_json() {
-                println!(
+                say!(
                     "{}",
                     json!({"cluster_id": reply.header.unwrap_or_default().cluster_id, "ID": reply.id, "TTL": reply.ttl})
                 );
             } else if out.is_fields() {
                 header_fields(&reply.header);
-                println!("\"ID\" : {:x}\n\"TTL\" : {}", reply.id, reply.ttl);
+                say!("\"ID\" : {:x}\n\"TTL\" : {}", reply.id, reply.ttl);
             } else {
-                println!("lease {:016x} granted with TTL({}s)", reply.id, reply.ttl);
+                say!("lease {:016x} granted with TTL({}s)", reply.id, reply.ttl);
             }
         }
         flags::Lease::Revoke { id } => {
             let id = flags::id(&id)? as i64;
             client.lease_revoke(id).await?;
-            println!("lease {id:016x} revoked");
+            say!("lease {id:016x} revoked");
         }
         flags::Lease::Timetolive { id, keys } => {
             time_to_live(session, out, flags::id(&id)? as i64, keys).await?
@@ -51,10 +51,10 @@ pub(crate) async fn lease(
             let reply = reply.map_err(kv_client::Error::from)?.into_inner();
             if out.is_json() {
                 let leases: Vec<Value> = reply.leases.iter().map(|lease| json!({"id": lease.id})).collect();
-                println!("{}", object(&[("header", header_json(&reply.header)), ("leases", json!(leases))]));
+                say!("{}", object(&[("header", header_json(&reply.header)), ("leases", json!(leases))]));
             } else {
-                println!("found {} leases", reply.leases.len());
-                reply.leases.iter().for_each(|lease| println!("{:016x}", lease.id));
+                say!("found {} leases", reply.leases.len());
+                reply.leases.iter().for_each(|lease| say!("{:016x}", lease.id));
             }
         }
         flags::Lease::KeepAlive { id, once } => {
@@ -62,10 +62,10 @@ pub(crate) async fn lease(
             loop {
                 let ttl = client.lease_keep_alive_once(id).await?;
                 if ttl <= 0 {
-                    println!("lease {id:016x} expired or revoked.");
+                    say!("lease {id:016x} expired or revoked.");
                     return Ok(ExitCode::SUCCESS);
                 }
-                println!("lease {id:016x} keepalived with TTL({ttl})");
+                say!("lease {id:016x} keepalived with TTL({ttl})");
                 if once {
                     return Ok(ExitCode::SUCCESS);
                 }
@@ -83,9 +83,9 @@ async fn time_to_live(session: &Session, out: &Output, id: i64, keys: bool) -> R
         let keys = if keys.is_empty() { Value::Null } else { json!(keys) };
         let id_and_times =
             json!({"id": reply.id, "ttl": reply.ttl, "granted-ttl": reply.granted_ttl, "keys": keys});
-        println!("{id_and_times}");
+        say!("{id_and_times}");
     } else if reply.granted_ttl == 0 && reply.ttl == -1 {
-        println!("lease {id:016x} already expired");
+        say!("lease {id:016x} already expired");
     } else {
         let mut text =
             format!("lease {id:016x} granted with TTL({}s), remaining({}s)", reply.granted_ttl, reply.ttl);
@@ -93,7 +93,7 @@ async fn time_to_live(session: &Session, out: &Output, id: i64, keys: bool) -> R
             let names: Vec<String> = reply.keys.iter().map(|key| out.text(key)).collect();
             text.push_str(&format!(", attached keys([{}])", names.join(" ")));
         }
-        println!("{text}");
+        say!("{text}");
     }
     Ok(())
 }

@@ -2,6 +2,9 @@
 //!
 //! One file per family of commands; `output` prints replies as simple text, JSON, fields or a table.
 
+#[macro_use]
+extern crate quiet_stdout;
+
 mod cluster;
 mod flags;
 mod hold;
@@ -55,7 +58,7 @@ pub(crate) type Failure = Box<dyn std::error::Error>;
 async fn perform(args: Args) -> Result<ExitCode, Failure> {
     let out = Output { format: args.write_out, hex: args.hex };
     if let Command::Version = args.command {
-        println!("etcdctl version: {}\nAPI version: 3.5", kv_api::ETCD_VERSION);
+        say!("etcdctl version: {}\nAPI version: 3.5", kv_api::ETCD_VERSION);
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Snapshot(command) = &args.command

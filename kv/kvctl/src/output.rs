@@ -41,28 +41,28 @@ impl Output {
             return fields_of(pair);
         }
         if !value_only {
-            println!("{}", self.text(&pair.key));
+            say!("{}", self.text(&pair.key));
         }
-        println!("{}", self.text(&pair.value));
+        say!("{}", self.text(&pair.value));
     }
 }
 
 fn fields_of(pair: &KeyValue) {
-    println!("\"Key\" : {:?}", String::from_utf8_lossy(&pair.key));
-    println!("\"CreateRevision\" : {}", pair.create_revision);
-    println!("\"ModRevision\" : {}", pair.mod_revision);
-    println!("\"Version\" : {}", pair.version);
-    println!("\"Value\" : {:?}", String::from_utf8_lossy(&pair.value));
-    println!("\"Lease\" : {}", pair.lease);
+    say!("\"Key\" : {:?}", String::from_utf8_lossy(&pair.key));
+    say!("\"CreateRevision\" : {}", pair.create_revision);
+    say!("\"ModRevision\" : {}", pair.mod_revision);
+    say!("\"Version\" : {}", pair.version);
+    say!("\"Value\" : {:?}", String::from_utf8_lossy(&pair.value));
+    say!("\"Lease\" : {}", pair.lease);
 }
 
 /// The header, one field a line.
 pub(crate) fn header_fields(header: &Option<ResponseHeader>) {
     let header = header.unwrap_or_default();
-    println!("\"ClusterID\" : {}", header.cluster_id);
-    println!("\"MemberID\" : {}", header.member_id);
-    println!("\"Revision\" : {}", header.revision);
-    println!("\"RaftTerm\" : {}", header.raft_term);
+    say!("\"ClusterID\" : {}", header.cluster_id);
+    say!("\"MemberID\" : {}", header.member_id);
+    say!("\"Revision\" : {}", header.revision);
+    say!("\"RaftTerm\" : {}", header.raft_term);
 }
 
 /// An object without what is zero or empty, as Go leaves it out.
@@ -114,19 +114,19 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
         }
     }
     let rule: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
-    println!("{rule}+");
+    say!("{rule}+");
     let names: String = head.iter().zip(&widths).map(|(name, width)| format!("| {name:^width$} ")).collect();
-    println!("{names}|");
-    println!("{rule}+");
+    say!("{names}|");
+    say!("{rule}+");
     for row in rows {
         let numeric = |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
         let cells = row.iter().zip(&widths).map(|(cell, width)| match numeric(cell) {
             true => format!("| {cell:>width$} "),
             false => format!("| {cell:<width$} "),
         });
-        println!("{}|", cells.collect::<String>());
+        say!("{}|", cells.collect::<String>());
     }
     if !rows.is_empty() {
-        println!("{rule}+");
+        say!("{rule}+");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn save(session: &Session, command: Snapshot) -> Result<ExitCod
     out.sync_all()?;
     check(&part)?;
     std::fs::rename(&part, &file)?;
-    println!("Snapshot saved at {}", file.display());
+    say!("Snapshot saved at {}", file.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,8 +53,8 @@ pub(crate) fn offline(command: &Snapshot, out: &Output) -> Result<ExitCode, Fail
     let (size, hash) = check(file)?;
     match out.format {
         Format::Table => table(&["HASH", "TOTAL SIZE"], &[vec![hash, format!("{size} B")]]),
-        Format::Json => println!("{}", serde_json::json!({"hash": hash, "totalSize": size})),
-        _ => println!("{hash}, {size} B"),
+        Format::Json => say!("{}", serde_json::json!({"hash": hash, "totalSize": size})),
+        _ => say!("{hash}, {size} B"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -50,12 +50,12 @@ pub(crate) async fn txn(session: &Session, out: &Output) -> Result<ExitCode, Fai
             ("succeeded", json!(reply.succeeded)),
             ("responses", json!(responses)),
         ];
-        println!("{}", object(&fields));
+        say!("{}", object(&fields));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", if reply.succeeded { "SUCCESS" } else { "FAILURE" });
+    say!("{}", if reply.succeeded { "SUCCESS" } else { "FAILURE" });
     for response in responses {
-        println!();
+        say!();
         match response {
             Response::ResponsePut(reply) => print_put(out, &reply),
             Response::ResponseRange(reply) => print_range(out, &reply, false),

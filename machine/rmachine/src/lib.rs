@@ -4,7 +4,7 @@
 //! is kept the store's. There is no daemon: each command looks at what is and ends.
 
 #[macro_use]
-mod out;
+extern crate quiet_stdout;
 
 mod cli;
 mod cluster;

@@ -11,6 +11,6 @@ pub(crate) async fn run(client: &Client, args: &OneUnit) -> Result<u8, Failure> 
     let name = unit_name(&args.unit)?;
     let unit =
         client.unit(name.as_str()).await?.ok_or_else(|| Failure::Plain(format!("Unit {name} not found")))?;
-    print!("{}", UnitOptions(unit.options).to_text());
+    put!("{}", UnitOptions(unit.options).to_text());
     Ok(0)
 }

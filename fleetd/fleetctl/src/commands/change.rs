@@ -154,7 +154,7 @@ pub(crate) async fn destroy(client: &Client, args: &Units) -> Result<u8, Failure
         match client.delete_unit(&unit.name).await {
             Ok(()) => {
                 if args.blocking.no_block || is_gone(client, &unit.name, &args.blocking).await? {
-                    println!("Destroyed {}", unit.name);
+                    say!("Destroyed {}", unit.name);
                 } else {
                     eprintln!("Error destroying units: {} still stops on its machine", unit.name);
                     code = 1;
@@ -216,9 +216,9 @@ async fn wait_for_all(
     let mut awaited = Vec::new();
     for unit in units {
         if is_global(unit) {
-            println!("Triggered global unit {} {verb}", unit.name);
+            say!("Triggered global unit {} {verb}", unit.name);
         } else if blocking.no_block {
-            println!("Triggered unit {} {verb}", unit.name);
+            say!("Triggered unit {} {verb}", unit.name);
         } else {
             awaited.push(unit.name.as_str());
         }
@@ -273,7 +273,7 @@ fn is_over(blocking: &Blocking, began: Instant) -> bool {
 
 async fn report(client: &Client, unit: &Unit, target: TargetState) -> Result<(), Failure> {
     if unit.machine_id.is_empty() {
-        println!("Unit {} {target}", unit.name);
+        say!("Unit {} {target}", unit.name);
         return Ok(());
     }
     let machines = client.machines().await?;
@@ -283,8 +283,8 @@ async fn report(client: &Client, unit: &Unit, target: TargetState) -> Result<(),
         .map(|machine| machine.primary_ip.clone());
     let id = short(&unit.machine_id, false);
     match ip.filter(|ip| !ip.is_empty()) {
-        Some(ip) => println!("Unit {} {target} on {id}/{ip}", unit.name),
-        None => println!("Unit {} {target} on {id}", unit.name),
+        Some(ip) => say!("Unit {} {target} on {id}/{ip}", unit.name),
+        None => say!("Unit {} {target} on {id}", unit.name),
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 pub(crate) async fn run(client: &Client, machine: &str, draining: bool) -> Result<u8, Failure> {
     let id = full_id(client, machine).await?;
     client.set_draining(&id, draining).await?;
-    println!("Machine {id} {}", if draining { "drains" } else { "takes units" });
+    say!("Machine {id} {}", if draining { "drains" } else { "takes units" });
     Ok(0)
 }
 

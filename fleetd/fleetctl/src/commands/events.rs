@@ -20,7 +20,7 @@ pub(crate) async fn run(client: &Client, args: &EventsArgs, json: bool) -> Resul
             if json {
                 let _ = std::io::stdout().write_all(&line);
             } else if let Ok(event) = serde_json::from_slice::<ClusterEvent>(&line) {
-                println!("{}", sentence(&event));
+                say!("{}", sentence(&event));
             }
         }
     };

@@ -27,7 +27,7 @@ pub(crate) async fn status(client: &Client, args: &StatusArgs) -> Result<u8, Fai
     for (index, unit) in args.units.iter().enumerate() {
         let name = placed(client, unit, "loaded").await?;
         if index > 0 {
-            println!();
+            say!();
         }
         let code = client.stream(&format!("/status/{name}"), print).await?;
         if code != 0 {

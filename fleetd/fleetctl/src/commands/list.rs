@@ -73,7 +73,7 @@ fn show<T>(
 }
 
 fn print_json<T: serde::Serialize>(items: &[T]) -> Result<u8, Failure> {
-    println!("{}", serde_json::to_string(items).map_err(|error| Failure::Protocol(error.to_string()))?);
+    say!("{}", serde_json::to_string(items).map_err(|error| Failure::Protocol(error.to_string()))?);
     Ok(0)
 }
 

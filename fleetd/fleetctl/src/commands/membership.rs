@@ -37,7 +37,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<u8, Failure> {
     };
     let joined = joined().map_err(|error| Failure::Join(Box::new(error.into())))?;
     identity.save(&joined).map_err(|error| Failure::Join(Box::new(error.into())))?;
-    println!("Cluster {} begins with manager {id}", args.cluster);
+    say!("Cluster {} begins with manager {id}", args.cluster);
     tell_settings(&identity);
     Ok(0)
 }
@@ -51,7 +51,7 @@ pub(crate) async fn token(client: &Client, args: &TokenArgs) -> Result<u8, Failu
     let seconds = args.expires.as_deref().map(seconds).transpose()?;
     let tokens =
         if args.rotate { client.rotate_token(role, seconds).await? } else { client.tokens().await? };
-    println!("{}", if role == MemberRole::Worker { tokens.worker } else { tokens.manager });
+    say!("{}", if role == MemberRole::Worker { tokens.worker } else { tokens.manager });
     Ok(0)
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn join(args: &JoinArgs) -> Result<u8, Failure> {
         }
     };
     identity.save(&joined).map_err(|error| Failure::Join(Box::new(error.into())))?;
-    println!("Machine {id} joined as {}", joined.role);
+    say!("Machine {id} joined as {}", joined.role);
     tell_settings(&identity);
     Ok(0)
 }
@@ -155,7 +155,7 @@ pub(crate) async fn leave(client: &Client, args: &LeaveArgs) -> Result<u8, Failu
             let _ = std::fs::remove_file(identity.path(name));
         }
     }
-    println!("Machine {id} left");
+    say!("Machine {id} left");
     Ok(0)
 }
 
@@ -171,7 +171,7 @@ pub(crate) async fn remove(client: &Client, args: &RemoveArgs) -> Result<u8, Fai
     // One that is lost is in no list of machines; then its whole id is needed.
     let id = full_id(client, &args.machine).await.unwrap_or_else(|_| args.machine.clone());
     client.remove_machine(&id, args.force).await?;
-    println!("Machine {id} removed");
+    say!("Machine {id} removed");
     Ok(0)
 }
 
@@ -180,7 +180,7 @@ pub(crate) async fn list(client: &Client, json: bool) -> Result<u8, Failure> {
     if json {
         let text =
             serde_json::to_string(&page.members).map_err(|error| Failure::Protocol(error.to_string()))?;
-        println!("{text}");
+        say!("{text}");
         return Ok(0);
     }
     let rows: Vec<Vec<String>> = page

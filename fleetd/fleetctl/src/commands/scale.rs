@@ -29,7 +29,7 @@ pub(crate) async fn run(client: &Client, args: &ScaleArgs) -> Result<u8, Failure
     for number in &surplus {
         client.delete_unit(instance(&template, *number)?.as_str()).await?;
     }
-    println!("{template}: {} wished, {} destroyed", args.instances, surplus.len());
+    say!("{template}: {} wished, {} destroyed", args.instances, surplus.len());
     Ok(0)
 }
 

@@ -10,7 +10,7 @@ pub(crate) fn run(args: &Files) -> Result<u8, Failure> {
     let mut code = 0;
     for file in &args.files {
         match unit_name(file).and_then(|name| read_unit(Path::new(file), &name)) {
-            Ok(options) => println!("{file}: ok, {}", options.hash()),
+            Ok(options) => say!("{file}: ok, {}", options.hash()),
             Err(failure) => {
                 eprintln!("error: {failure}");
                 code = 1;
