@@ -4,7 +4,7 @@
 //! - `flags`, `config`: what it was told, checked; `bootstrap`: which cluster it founds or joins
 //! - `grpc`: etcd's services, one file each; `hub`: feeding watches; `lessor`: when leases end
 //! - `peer`: the wire between members; `serve`: one port for gRPC and HTTP, with or without TLS
-//! - `http`: health, version, metrics; `gateway`: the JSON gateway; `v2`: keys and discovery of the first API
+//! - `http`: what is no gRPC; `health`: what probes ask; `metrics`; `gateway`: the JSON gateway; `v2`: keys and discovery of the first API
 //! - `compactor`: forgetting history and guarding the quota
 //!
 //! The consensus is in `kv-raft`, the rules of the API in `kv-core`.
@@ -15,6 +15,7 @@ mod config;
 mod flags;
 mod gateway;
 mod grpc;
+mod health;
 mod http;
 mod hub;
 mod lessor;
