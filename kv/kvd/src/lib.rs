@@ -73,7 +73,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4))
+        .worker_threads(workers())
         .thread_name("kvd")
         .enable_all()
         .build();
@@ -81,6 +81,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(runtime) => runtime.block_on(live(config)),
         Err(error) => complain(&error),
     }
+}
+
+/// Half of the cores, four at most. The log's thread, the state's and the kernel work beside them, and what a request
+/// passes through on its way costs more when each step wakes another worker.
+fn workers() -> usize {
+    (std::thread::available_parallelism().map_or(2, usize::from) / 2).clamp(1, 4)
 }
 
 /// The command line, for help, man pages and completions.
