@@ -6,7 +6,7 @@ use protox::prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["rpc.proto", "lock.proto", "election.proto", "internal.proto"].map(|f| format!("proto/{f}"));
+    let files = ["rpc", "lock", "election", "health", "internal"].map(|name| format!("proto/{name}.proto"));
     let set = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;

@@ -42,6 +42,11 @@ pub mod v3lockpb {
 pub mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
+/// `grpc.health.v1`: whether a server serves.
+#[allow(clippy::all, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
 /// Ours: log entries and calls between members.
 #[allow(clippy::all, clippy::allow_attributes_without_reason, unreachable_pub, reason = "generated")]
 pub mod internal {

@@ -29,6 +29,8 @@ pub struct State {
     full: bool,
     /// Nothing before this is left to sweep.
     pub(crate) sweep_from: Bytes,
+    /// What the current operation wrote over, while it may have to be undone.
+    undo: Option<Vec<(Bytes, Option<Option<Bytes>>)>>,
 }
 
 impl State {
@@ -48,7 +50,7 @@ impl State {
         let view = View { base, sealed: Overlay::new(), active: Overlay::new(), revision, compacted, live };
         let full = is_full(&view)?;
         let next = At { main: revision + 1, sub: 0 };
-        Ok(Self { view, changes: Vec::new(), next, full, sweep_from: Bytes::new() })
+        Ok(Self { view, changes: Vec::new(), next, full, sweep_from: Bytes::new(), undo: None })
     }
 
     /// The state now. Stays as it is when the state moves on.
@@ -95,15 +97,9 @@ impl State {
             Some(Kind::MemberPromote(id)) => self.member_promote(id).map(done),
             Some(Kind::MemberAttributes(member)) => self.member_attributes(&member).map(done),
             Some(Kind::V2(request)) => {
-                let before = self.view.clone();
-                let (changes, next) = (self.changes.len(), self.next);
-                match v2::apply(self, &request, time_ms) {
+                match self.all_or_nothing(|state| v2::apply(state, &request, time_ms)) {
                     Ok(json) => Ok(Answer::V2(json)),
-                    Err(v2::Error::Refused(refusal)) => {
-                        (self.view, self.next) = (before, next);
-                        self.changes.truncate(changes);
-                        Ok(Answer::V2(refusal.to_json(self.view.revision)))
-                    }
+                    Err(v2::Error::Refused(refusal)) => Ok(Answer::V2(refusal.to_json(self.view.revision))),
                     Err(v2::Error::Failed(failure)) => Err(failure),
                 }
             }
@@ -153,22 +149,40 @@ impl State {
     }
 
     pub(crate) fn set(&mut self, key: Bytes, value: Bytes) {
-        self.view.active.insert(key, Some(value));
+        self.put_over(key, Some(value));
     }
 
     pub(crate) fn unset(&mut self, key: Bytes) {
-        self.view.active.insert(key, None);
+        self.put_over(key, None);
+    }
+
+    fn put_over(&mut self, key: Bytes, value: Option<Bytes>) {
+        match &mut self.undo {
+            None => drop(self.view.active.insert(key, value)),
+            Some(undo) => {
+                let before = self.view.active.insert(key.clone(), value);
+                undo.push((key, before));
+            }
+        }
     }
 
     /// Undoes what the current operation wrote, unless it succeeds.
-    pub(crate) fn all_or_nothing<T>(
+    pub(crate) fn all_or_nothing<T, E>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let (view, next, changes) = (self.view.clone(), self.next, self.changes.len());
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (live, next, changes) = (self.view.live, self.next, self.changes.len());
+        self.undo = Some(Vec::new());
         let result = work(self);
+        let undo = self.undo.take().unwrap_or_default();
         if result.is_err() {
-            (self.view, self.next) = (view, next);
+            for (key, before) in undo.into_iter().rev() {
+                match before {
+                    Some(before) => drop(self.view.active.insert(key, before)),
+                    None => drop(self.view.active.remove(&key)),
+                }
+            }
+            (self.view.live, self.next) = (live, next);
             self.changes.truncate(changes);
         }
         result

@@ -27,7 +27,7 @@ pub(crate) async fn run(node: Node) {
     let mut swept_to = 0;
     loop {
         sleep(Duration::from_millis(50)).await;
-        let compacted = node.view().compacted();
+        let compacted = node.compacted();
         let swept = compacted > swept_to;
         if swept {
             match node.0.machine.sweep(SWEEP_STEP) {

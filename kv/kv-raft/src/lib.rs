@@ -14,6 +14,7 @@
 //! for whatever reason ends the process (see [`Node::stopped`]).
 
 mod batch;
+mod contact;
 mod entry;
 mod flush;
 pub mod image;
@@ -28,7 +29,7 @@ mod types;
 
 pub use flush::KEPT_ENTRIES;
 pub use log::{LogStore, Mode};
-pub use machine::Machine;
+pub use machine::{Applied, Machine};
 pub use network::{BoxFuture, Transport};
 pub use node::{Node, Options, StartError, Status};
 pub use types::{Image, Kind, Peer, Proposal, Replies, TypeConfig};

@@ -1,18 +1,22 @@
 //! openraft's state machine on `kv-core`.
 //!
-//! The state lives in one lock, taken for a batch of entries at a time. After each batch a [`View`] is published;
-//! readers take that and never the lock. What is stored, and when, is `flush`'s business.
+//! The state lives in one lock, taken for a batch of entries at a time. A [`View`] of it is published after a batch if
+//! the last one was looked at: to keep one has its price, for what a view shares must be copied to be changed. Who finds
+//! none takes the lock for as long as it takes to make one. What is stored, and when, is `flush`'s business.
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use kv_api::{etcdserverpb::Member, internal::Batch};
-use kv_core::{State, View};
+use kv_core::{Change, Space, State, View};
 use kv_store::{Collected, Store};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -38,16 +42,51 @@ pub(crate) struct Live {
     membership: Membership,
 }
 
+/// What was applied since the member started.
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub puts: AtomicU64,
+    pub deletes: AtomicU64,
+    /// Operations that changed more than one key.
+    pub transactions: AtomicU64,
+}
+
+impl Applied {
+    fn count(&self, changes: &[Change]) {
+        let (mut puts, mut deletes, mut transactions) = (0, 0, 0);
+        let ours = |change: &&Change| change.space == Space::V3;
+        for one in changes.chunk_by(|a, b| a.revision() == b.revision()) {
+            let all = one.iter().filter(ours).count();
+            let gone = one.iter().filter(ours).filter(|change| change.is_deletion()).count();
+            puts += all - gone;
+            deletes += gone;
+            transactions += usize::from(all > 1);
+        }
+        for (counter, more) in
+            [(&self.puts, puts), (&self.deletes, deletes), (&self.transactions, transactions)]
+        {
+            counter.fetch_add(more as u64, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What the state machine shares with readers.
 pub(crate) struct Shared {
     live: Mutex<Live>,
     pub(crate) store: Arc<dyn Store>,
-    view: RwLock<View>,
+    /// The state after the last batch; none when nobody looked at the one before.
+    view: RwLock<Option<View>>,
+    looked_at: AtomicBool,
+    /// Of the state after the last batch.
+    pub(crate) revision: AtomicI64,
+    pub(crate) compacted: AtomicI64,
+    pub(crate) live_bytes: AtomicI64,
     /// One more than the index applied last; moves after the view did.
     pub(crate) applied: watch::Sender<u64>,
     /// Taken while the store is written, so that one does it at a time.
     storing: Mutex<()>,
     pub(crate) stores: Timing,
+    pub(crate) counts: Applied,
 }
 
 /// The state machine. Clones are handles to the same.
@@ -61,15 +100,20 @@ impl Machine {
     /// When it cannot be read.
     pub fn open(store: Arc<dyn Store>) -> io::Result<Self> {
         let live = load(&*store)?;
-        let view = RwLock::new(live.state.view().clone());
+        let view = live.state.view().clone();
         let (applied, _) = watch::channel(live.applied.map_or(0, |id| id.index + 1));
         Ok(Self(Arc::new(Shared {
             live: Mutex::new(live),
             store,
-            view,
+            revision: AtomicI64::new(view.revision()),
+            compacted: AtomicI64::new(view.compacted()),
+            live_bytes: AtomicI64::new(view.live_bytes()),
+            view: RwLock::new(Some(view)),
+            looked_at: AtomicBool::new(false),
             applied,
             storing: Mutex::new(()),
             stores: Timing::default(),
+            counts: Applied::default(),
         })))
     }
 
@@ -80,11 +124,28 @@ impl Machine {
     /// The state after the entries applied so far.
     #[must_use]
     pub fn view(&self) -> View {
-        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.looked_at.store(true, Ordering::Relaxed);
+        if let Some(view) = &*self.0.view.read().unwrap_or_else(PoisonError::into_inner) {
+            return view.clone();
+        }
+        let live = self.live();
+        let view = live.state.view().clone();
+        *self.published() = Some(view.clone());
+        view
+    }
+
+    fn published(&self) -> RwLockWriteGuard<'_, Option<View>> {
+        self.0.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, live: &Live) {
-        *self.0.view.write().unwrap_or_else(PoisonError::into_inner) = live.state.view().clone();
+        let view = live.state.view();
+        let looked_at = self.0.looked_at.swap(false, Ordering::Relaxed);
+        let before = std::mem::replace(&mut *self.published(), looked_at.then(|| view.clone()));
+        drop(before);
+        self.0.revision.store(view.revision(), Ordering::Release);
+        self.0.compacted.store(view.compacted(), Ordering::Release);
+        self.0.live_bytes.store(view.live_bytes(), Ordering::Release);
         let applied = live.applied.map_or(0, |id| id.index + 1);
         self.0.applied.send_replace(applied);
     }
@@ -153,12 +214,12 @@ fn load(store: &dyn Store) -> io::Result<Live> {
 }
 
 impl Live {
-    fn apply(&mut self, proposal: &Bytes) -> io::Result<Replies> {
+    fn apply(&mut self, proposal: &Bytes, counts: &Applied) -> io::Result<Replies> {
         let batch = Batch::decode(proposal.clone())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let replies = batch.ops.into_iter().map(|op| self.state.apply(op, batch.time_ms));
         let replies = Replies(replies.collect::<io::Result<_>>()?);
-        self.state.take_changes();
+        counts.count(&self.state.take_changes());
         Ok(replies)
     }
 
@@ -207,7 +268,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 for (entry, responder) in batch.drain(..) {
                     let replies = match &entry.payload {
                         EntryPayload::Blank => Replies::default(),
-                        EntryPayload::Normal(proposal) => live.apply(&proposal.0)?,
+                        EntryPayload::Normal(proposal) => live.apply(&proposal.0, &self.0.counts)?,
                         EntryPayload::Membership(membership) => {
                             live.membership = Membership::new(Some(entry.log_id), membership.clone());
                             live.found()?;

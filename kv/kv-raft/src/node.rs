@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use kv_api::{
 };
 use kv_core::View;
 use kv_store::{Collected, Incoming};
-use openraft::{Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver, errors::InitializeError};
+use openraft::{
+    Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver, errors::InitializeError,
+    raft::AppendEntriesResponse,
+};
 use serde::Serialize;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -22,8 +25,9 @@ use tokio::{
 };
 
 use crate::{
-    Image, Kind, LogStore, Machine, Peer, Transport, TypeConfig,
-    batch::{self, Waiting},
+    Applied, Image, Kind, LogStore, Machine, Peer, Transport, TypeConfig,
+    batch::{self, Gathering},
+    contact::Contact,
     entry::{decode, encode},
     flush,
     network::Network,
@@ -105,9 +109,10 @@ pub(crate) struct Inner {
     pub(crate) machine: Machine,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) options: Options,
-    pub(crate) proposals: mpsc::Sender<Waiting>,
+    pub(crate) proposals: Gathering,
     pub(crate) reads: mpsc::Sender<oneshot::Sender<Result<u64, ErrorKind>>>,
     pub(crate) log: kv_wal::Reader,
+    pub(crate) contact: Contact,
     log_writes: Arc<Timing>,
     /// The term and the end of the log that this member woke up with.
     pub(crate) woke: (u64, u64),
@@ -136,7 +141,6 @@ impl Node {
         let raft = Raft::new(id, config, network, log, machine.clone())
             .await
             .map_err(|fatal| StartError::Stored(fatal.to_string()))?;
-        let (proposals, waiting) = mpsc::channel(16 << 10);
         let (reads, readers) = mpsc::channel(16 << 10);
         let tasks = Mutex::new(JoinSet::new());
         let node = Self(Arc::new(Inner {
@@ -145,16 +149,17 @@ impl Node {
             machine,
             transport,
             options,
-            proposals,
+            proposals: Gathering::default(),
             reads,
             log: on_disk,
+            contact: Contact::default(),
             log_writes,
             woke,
             tasks,
         }));
         {
             let mut tasks = node.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.spawn(batch::run(node.clone(), waiting));
+            tasks.spawn(batch::run(node.clone()));
             tasks.spawn(read::run(node.clone(), readers));
             tasks.spawn(flush::run(node.clone()));
             tasks.spawn(reconcile::run(node.clone()));
@@ -187,10 +192,7 @@ impl Node {
     /// # Errors
     /// When its fate is not known within the request timeout, or there is no leader.
     pub async fn propose(&self, op: Op) -> Result<Reply, ErrorKind> {
-        let (sender, receiver) = oneshot::channel();
-        let waiting = Waiting { op, reply: sender };
-        self.0.proposals.try_send(waiting).map_err(|_| ErrorKind::TooManyRequests)?;
-        receiver.await.unwrap_or(Err(ErrorKind::Stopped))
+        batch::propose(self, op).await
     }
 
     /// A view that has everything that was acknowledged before this call.
@@ -219,6 +221,24 @@ impl Node {
         self.0.machine.view()
     }
 
+    /// The revision of [`Node::view`], for less than a view costs.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.0.machine.0.revision.load(Ordering::Acquire)
+    }
+
+    /// From where on [`Node::view`] has history, for less than a view costs.
+    #[must_use]
+    pub fn compacted(&self) -> i64 {
+        self.0.machine.0.compacted.load(Ordering::Acquire)
+    }
+
+    /// What [`Node::view`] counts against the quota, for less than a view costs.
+    #[must_use]
+    pub fn live_bytes(&self) -> i64 {
+        self.0.machine.0.live_bytes.load(Ordering::Acquire)
+    }
+
     /// Moves each time the view has moved; the value is the number of entries applied.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<u64> {
@@ -235,6 +255,12 @@ impl Node {
     #[must_use]
     pub fn disk(&self) -> (&Timing, &Timing) {
         (&self.0.log_writes, &self.0.machine.0.stores)
+    }
+
+    /// What was applied since the member started.
+    #[must_use]
+    pub fn counts(&self) -> &Applied {
+        &self.0.machine.0.counts
     }
 
     /// What this member knows of the cluster now.
@@ -270,6 +296,12 @@ impl Node {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.leader() == Some(self.0.id)
+    }
+
+    /// Whether this member has a vote.
+    #[must_use]
+    pub fn votes(&self) -> bool {
+        self.0.raft.metrics().borrow_watched().membership_config.voter_ids().any(|id| id == self.0.id)
     }
 
     /// Waits until somebody leads who is not `last`; none when the member stopped.
@@ -355,7 +387,13 @@ impl Node {
     pub async fn answer(&self, kind: Kind, payload: Bytes) -> Result<Bytes, String> {
         let raft = &self.0.raft;
         match kind {
-            Kind::Append => reply(raft.append_entries(read_in(&payload)?).await),
+            Kind::Append => {
+                let answer = raft.append_entries(read_in(&payload)?).await;
+                if !matches!(answer, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
+                    self.0.contact.heard();
+                }
+                reply(answer)
+            }
             Kind::Vote => reply(raft.vote(read_in(&payload)?).await),
             Kind::PreVote => reply(raft.pre_vote(read_in(&payload)?).await),
             Kind::Transfer => reply(raft.handle_transfer_leader(read_in(&payload)?).await),

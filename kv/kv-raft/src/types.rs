@@ -8,14 +8,48 @@ use kv_core::View;
 use kv_store::Collected;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-openraft::declare_raft_types!(
-    /// Members are numbered; an entry is an encoded batch, its answer the replies.
-    pub TypeConfig:
-        D = Proposal,
-        R = Replies,
-        NodeId = u64,
-        Node = Peer,
-);
+/// The types openraft is used with: members are numbered; an entry is an encoded batch, its answer the replies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig {}
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Proposal;
+    type R = Replies;
+    type NodeId = u64;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Proposal, u64, Peer>;
+    type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type Responder<T>
+        = Callback<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+/// Takes the outcome of a write where it comes about, instead of sending it to somebody who waits.
+pub struct Callback<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Callback<T> {
+    pub(crate) fn new(take: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(take))
+    }
+}
+
+impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>
+    for Callback<T>
+{
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}
 
 pub use kv_api::internal::peer_call::Kind;
 

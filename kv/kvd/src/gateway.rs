@@ -43,7 +43,8 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("maintenance/alarm", "etcdserverpb.Maintenance", "Alarm"),
     ("maintenance/status", "etcdserverpb.Maintenance", "Status"),
     ("maintenance/defragment", "etcdserverpb.Maintenance", "Defragment"),
-    ("maintenance/hash", "etcdserverpb.Maintenance", "HashKV"),
+    ("maintenance/hash", "etcdserverpb.Maintenance", "Hash"),
+    ("maintenance/hashkv", "etcdserverpb.Maintenance", "HashKV"),
     ("maintenance/snapshot", "etcdserverpb.Maintenance", "Snapshot"),
     ("maintenance/transfer-leadership", "etcdserverpb.Maintenance", "MoveLeader"),
     ("maintenance/downgrade", "etcdserverpb.Maintenance", "Downgrade"),
@@ -237,6 +238,20 @@ fn complaint(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if error.is_eof() {
         return "unexpected EOF".to_owned();
+    }
+    for (ours, theirs) in [("a boolean", "bool"), ("a map", "map[string]json.RawMessage")] {
+        if let Some((_, got)) = text.split_once("invalid type: ")
+            && got.contains(&format!(", expected {ours}"))
+        {
+            let kind = match got.split([' ', ',']).next() {
+                Some("sequence") => "array",
+                Some("map") => "object",
+                Some("boolean") => "bool",
+                Some("string") => "string",
+                _ => "number",
+            };
+            return format!("json: cannot unmarshal {kind} into Go value of type {theirs}");
+        }
     }
     if let Some((_, at)) = text.split_once("invalid base64").and_then(|(_, rest)| rest.split_once("offset "))
     {

@@ -3,6 +3,8 @@
 mod auth;
 pub(crate) mod cluster;
 mod concurrency;
+pub(crate) mod guard;
+mod health;
 mod kv;
 mod lease;
 mod maintenance;
@@ -12,11 +14,13 @@ pub(crate) use maintenance::SNAPSHOT_MAGIC;
 
 use std::sync::Arc;
 
+use http_body_util::BodyExt as _;
 use kv_api::{
     etcdserverpb::{
         auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
         lease_server::LeaseServer, maintenance_server::MaintenanceServer, watch_server::WatchServer,
     },
+    health::health_server::HealthServer,
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
 };
@@ -28,8 +32,8 @@ use crate::{
     server::Core,
 };
 
-/// Room for what a request carries beside its data.
-const OVERHEAD: usize = 512 << 10;
+/// Room for what a message carries beside its data.
+pub(crate) const OVERHEAD: usize = 512 << 10;
 
 /// All services a client may call, each call counted.
 #[derive(Clone)]
@@ -48,14 +52,28 @@ impl Services {
         B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let routes = self.routes.clone();
-        let Some(call) = self.core.metrics.calls.begin(request.uri().path()) else {
-            return serve::grpc(routes, request).await;
+        let path = request.uri().path();
+        let (counted, checked) = (
+            self.core.metrics.calls.begin(path, request.headers()),
+            guard::check(&self.core, path, request.headers()),
+        );
+        let response = match (checked, &counted) {
+            (Err(kind), _) => Status::from(kind).into_http(),
+            (Ok(_), None) => serve::grpc(self.routes.clone(), request).await,
+            (Ok(leash), Some(call)) => {
+                let request = request.map(|body| call.request(body));
+                let response = serve::grpc(self.routes.clone(), request).await;
+                if leash && call.streams() {
+                    response.map(|body| self.core.leaderless.leash(body).boxed_unsync())
+                } else {
+                    response
+                }
+            }
         };
-        let response = serve::grpc(routes, request.map(|body| call.request(body))).await;
+        let Some(call) = counted else { return response };
         let (parts, body) = response.into_parts();
         let body = call.response(&parts.headers, body);
-        http::Response::from_parts(parts, http_body_util::BodyExt::boxed_unsync(body))
+        http::Response::from_parts(parts, body.boxed_unsync())
     }
 }
 
@@ -72,6 +90,7 @@ fn routes(core: &Arc<Core>) -> Routes {
     .add_service(AuthServer::new(auth::NoAuth(core.clone())))
     .add_service(LockServer::new(concurrency::Concurrency(core.clone())))
     .add_service(ElectionServer::new(concurrency::Concurrency(core.clone())))
+    .add_service(HealthServer::new(health::Health))
 }
 
 pub(crate) fn refused(failure: Failure) -> Status {

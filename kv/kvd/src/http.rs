@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use kv_api::{ETCD_CLUSTER_VERSION, ETCD_VERSION, ErrorKind, internal::peer_server::PeerServer};
+use kv_api::{ETCD_CLUSTER_VERSION, ETCD_VERSION, internal::peer_server::PeerServer};
 use serde_json::json;
 use tonic::service::Routes;
 
@@ -17,7 +17,7 @@ use crate::{
     config::Connections,
     gateway::Gateway,
     grpc::Services,
-    metrics,
+    health, metrics,
     peer::Answering,
     serve::{Body, Handler, full, grpc, is_grpc},
     server::Core,
@@ -86,10 +86,9 @@ impl Handler for ClientPort {
             if let Some(there) = elsewhere(&path) {
                 return moved(&there, request.method());
             }
-            if let Some(allowed) = refused_method(&path, request.method()) {
-                return allowed;
-            }
-            if let Some(answer) = plain(&core, &path, request.uri().query().unwrap_or("")).await {
+            if let Some(answer) =
+                plain(&core, request.method(), &path, request.uri().query().unwrap_or("")).await
+            {
                 return answer;
             }
             let most = core.config.max_request_bytes * 2;
@@ -129,7 +128,7 @@ impl Handler for MetricsPort {
         let core = self.0.clone();
         Box::pin(async move {
             let query = request.uri().query().unwrap_or("").to_owned();
-            plain(&core, request.uri().path(), &query).await.unwrap_or_else(not_found)
+            plain(&core, request.method(), request.uri().path(), &query).await.unwrap_or_else(not_found)
         })
     }
 }
@@ -138,14 +137,15 @@ impl Handler for MetricsPort {
 #[derive(Clone)]
 pub(crate) struct PeerPort {
     routes: Routes,
+    answering: Answering,
     core: Arc<OnceLock<Arc<Core>>>,
 }
 
 impl PeerPort {
     pub(crate) fn new(answering: Answering) -> Self {
-        let server = PeerServer::new(answering);
+        let server = PeerServer::new(answering.clone());
         let server = server.max_decoding_message_size(256 << 20).max_encoding_message_size(256 << 20);
-        Self { routes: Routes::new(server), core: Arc::default() }
+        Self { routes: Routes::new(server), answering, core: Arc::default() }
     }
 
     pub(crate) fn serve(&self, core: Arc<Core>) {
@@ -154,6 +154,10 @@ impl PeerPort {
 }
 
 impl Handler for PeerPort {
+    fn lines(&self) -> Option<&Answering> {
+        Some(&self.answering)
+    }
+
     fn handle(&self, request: Request<Incoming>) -> Answer {
         if is_grpc(&request) {
             return Box::pin(grpc(self.routes.clone(), request));
@@ -195,15 +199,11 @@ fn moved(there: &str, method: &Method) -> Response<Body> {
     response
 }
 
-/// Health and version are only read.
-fn refused_method(path: &str, method: &Method) -> Option<Response<Body>> {
-    if !matches!(path, "/health" | "/version") || matches!(*method, Method::GET | Method::HEAD) {
-        return None;
-    }
+pub(crate) fn method_not_allowed() -> Response<Body> {
     let mut response =
         reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "Method Not Allowed\n");
     response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("GET"));
-    Some(response)
+    response
 }
 
 fn members(core: &Core) -> Response<Body> {
@@ -224,52 +224,13 @@ fn version() -> Response<Body> {
     reply(StatusCode::OK, "application/json", text)
 }
 
-async fn plain(core: &Core, path: &str, query: &str) -> Option<Response<Body>> {
-    Some(match path {
-        "/health" => health(core, query.contains("serializable=true")).await,
-        "/livez" => checks(&[("serializable_read", Ok(()))]),
-        "/readyz" => {
-            let read = core.view(false).await.map(drop);
-            checks(&[("data_corruption", Ok(())), ("serializable_read", Ok(())), ("linearizable_read", read)])
+async fn plain(core: &Core, method: &Method, path: &str, query: &str) -> Option<Response<Body>> {
+    match path {
+        "/version" if !matches!(*method, Method::GET | Method::HEAD) => Some(method_not_allowed()),
+        "/version" => Some(version()),
+        "/metrics" => {
+            Some(reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::text(core)))
         }
-        "/version" => version(),
-        "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::text(core)),
-        _ => return None,
-    })
-}
-
-async fn health(core: &Core, serializable: bool) -> Response<Body> {
-    let alarms = core.node.view().alarms().unwrap_or_default();
-    let reason = match (alarms.is_empty(), core.view(serializable).await) {
-        (false, _) => Some("ALARM NOSPACE".to_owned()),
-        (true, Err(_)) if core.node.leader().is_none() => Some("RAFT NO LEADER".to_owned()),
-        (true, Err(kind)) => Some(format!("QGET ERROR:{kind}")),
-        (true, Ok(_)) => None,
-    };
-    match reason {
-        None => {
-            let text = json!({"health": "true", "reason": ""}).to_string();
-            reply(StatusCode::OK, "text/plain; charset=utf-8", text)
-        }
-        Some(reason) => {
-            let text = json!({"health": "false", "reason": reason}).to_string();
-            reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text)
-        }
+        _ => health::answer(core, method, path, query).await,
     }
-}
-
-fn checks(checks: &[(&str, Result<(), ErrorKind>)]) -> Response<Body> {
-    let mut text = String::new();
-    let mut good = true;
-    for (name, result) in checks {
-        match result {
-            Ok(()) => text.push_str(&format!("[+]{name} ok\n")),
-            Err(kind) => {
-                good = false;
-                text.push_str(&format!("[-]{name} failed: {kind}\n"));
-            }
-        }
-    }
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    reply(status, "text/plain; charset=utf-8", if good { "ok\n".to_owned() } else { text })
 }

@@ -5,9 +5,14 @@
 //! a piece at a time, until it is synced again. So a slow client costs no memory and holds nobody up, and nothing is
 //! lost or told twice: each watch has its own next revision.
 
+mod response;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,18 +20,23 @@ use bytes::Bytes;
 use kv_api::{
     KeyRange,
     etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchResponse, watch_create_request::FilterType},
-    mvccpb::{Event, event::EventType},
+    mvccpb::event::EventType,
 };
 use kv_core::{Change, Space, View};
 use kv_raft::Node;
 use tokio::{
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
     time::{Instant, interval},
 };
 use tonic::Status;
 
+use crate::metrics::{Metrics, Watching};
+use response::{events, fragments, prefix};
+
 /// Changes read from history at a time, for all or for one watch.
 const PIECE: usize = 1000;
+/// Bytes of history given to one watch at a time, as far as one revision has no more.
+const PIECE_BYTES: usize = 8 << 20;
 
 pub(crate) type Out = mpsc::Sender<Result<WatchResponse, Status>>;
 /// Room for one answer: however far behind a stream is, what it asks is answered.
@@ -52,6 +62,8 @@ struct Watch {
     deletes: bool,
     prev_kv: bool,
     progress: bool,
+    /// Its responses come in fragments no larger than this.
+    fragment: Option<usize>,
     /// First revision not told yet.
     next: i64,
     out: Out,
@@ -59,6 +71,31 @@ struct Watch {
 }
 
 impl Watch {
+    /// Sends a response whole, or nothing of it.
+    fn tell(&self, response: WatchResponse) -> Result<(), TrySendError<()>> {
+        let pieces = match self.fragment {
+            Some(most) => fragments(response, most),
+            None => vec![response],
+        };
+        if pieces.len() == 1 || pieces.len() > self.out.max_capacity() {
+            let whole = pieces.into_iter().reduce(|mut whole, piece| {
+                whole.events.extend(piece.events);
+                WatchResponse { events: whole.events, ..piece }
+            });
+            return match whole {
+                Some(whole) => self.out.try_send(Ok(whole)).map_err(|error| match error {
+                    TrySendError::Full(_) => TrySendError::Full(()),
+                    TrySendError::Closed(_) => TrySendError::Closed(()),
+                }),
+                None => Ok(()),
+            };
+        }
+        for (room, piece) in self.out.try_reserve_many(pieces.len())?.zip(pieces) {
+            room.send(Ok(piece));
+        }
+        Ok(())
+    }
+
     fn wants(&self, change: &Change) -> bool {
         let kind = match change.event.r#type() {
             EventType::Put => self.puts,
@@ -89,6 +126,9 @@ struct Hub {
     raft_term: u64,
     /// How often a quiet watch that asked for it is told that it is up to date.
     progress_every: Duration,
+    /// Responses larger than this are cut, for those who asked for that.
+    most_bytes: usize,
+    sent: u64,
 }
 
 /// Runs as long as the member does.
@@ -96,13 +136,16 @@ pub(crate) async fn run(
     node: Node,
     cluster_id: u64,
     progress_every: Duration,
+    most_bytes: usize,
+    metrics: Arc<Metrics>,
     mut asks: mpsc::Receiver<Ask>,
 ) {
     let mut applied = node.applied();
     let mut tick = interval(Duration::from_millis(20));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let next = node.view().revision() + 1;
-    let mut hub = Hub { next, cluster_id, member_id: node.id(), progress_every, ..Hub::default() };
+    let next = node.revision() + 1;
+    let mut hub =
+        Hub { next, cluster_id, member_id: node.id(), progress_every, most_bytes, ..Hub::default() };
     let mut progressed = Instant::now();
     loop {
         let next = tokio::select! {
@@ -112,10 +155,14 @@ pub(crate) async fn run(
         };
         hub.raft_term = node.term();
         match next {
+            // Nobody watches: a view would be made for nothing.
+            Next::Applied if hub.watches.is_empty() => hub.next = hub.next.max(node.revision() + 1),
             Next::Applied => hub.advance(&node.view()),
             Next::Ask(ask) => hub.take(ask, &node.view()),
             Next::Tick => {
-                hub.feed_behind(&node.view());
+                if !hub.behind.is_empty() {
+                    hub.feed_behind(&node.view());
+                }
                 if progressed.elapsed() >= progress_every.min(Duration::from_secs(1)) {
                     progressed = Instant::now();
                     hub.tell_progress();
@@ -123,6 +170,7 @@ pub(crate) async fn run(
             }
             Next::End => return,
         }
+        hub.tell_metrics(&metrics.watching);
     }
 }
 
@@ -188,14 +236,17 @@ impl Hub {
             let Some(watch) = self.watches.get_mut(&id) else { continue };
             let events = events(&changes, watch.prev_kv, view, &mut before);
             let response = WatchResponse { header, watch_id: watch.watch_id, events, ..Default::default() };
-            match watch.out.try_send(Ok(response)) {
-                Ok(()) => (watch.next, watch.told_at) = (next, Instant::now()),
-                Err(mpsc::error::TrySendError::Full(_)) => {
+            match watch.tell(response) {
+                Ok(()) => {
+                    (watch.next, watch.told_at) = (next, Instant::now());
+                    self.sent += changes.len() as u64;
+                }
+                Err(TrySendError::Full(())) => {
                     watch.next = watch.next.max(self.next);
                     self.unlist(id);
                     self.behind.insert(id);
                 }
-                Err(mpsc::error::TrySendError::Closed(_)) => self.remove(id),
+                Err(TrySendError::Closed(())) => self.remove(id),
             }
         }
     }
@@ -267,6 +318,7 @@ impl Hub {
             deletes: !filtered(FilterType::Nodelete),
             prev_kv: request.prev_kv,
             progress: request.progress_notify,
+            fragment: request.fragment.then_some(self.most_bytes),
             next,
             out,
             told_at: Instant::now(),
@@ -346,8 +398,13 @@ impl Hub {
             let _ = out.try_send(Ok(gone));
             return self.remove(id);
         }
-        let Ok((changes, next)) = view.changes(watch.next, PIECE) else { return };
-        let concerned: Vec<&Change> = changes.iter().filter(|change| watch.wants(change)).collect();
+        let Ok((changes, mut next)) = view.changes(watch.next, PIECE) else { return };
+        let mut concerned: Vec<&Change> = changes.iter().filter(|change| watch.wants(change)).collect();
+        let enough = prefix(&concerned, PIECE_BYTES);
+        if let Some(rest) = concerned.get(enough) {
+            next = rest.revision();
+            concerned.truncate(enough);
+        }
         let header = Some(ResponseHeader {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
@@ -357,16 +414,24 @@ impl Hub {
         if !concerned.is_empty() {
             let events = events(&concerned, watch.prev_kv, view, &mut HashMap::new());
             let response = WatchResponse { header, watch_id: watch.watch_id, events, ..Default::default() };
-            if watch.out.try_send(Ok(response)).is_err() {
+            if watch.tell(response).is_err() {
                 return;
             }
             watch.told_at = Instant::now();
+            self.sent += concerned.len() as u64;
         }
         watch.next = next;
         if next >= self.next {
             self.behind.remove(&id);
             self.list(id);
         }
+    }
+
+    fn tell_metrics(&mut self, watching: &Watching) {
+        let store = |gauge: &AtomicU64, value: usize| gauge.store(value as u64, Ordering::Relaxed);
+        store(&watching.watches, self.watches.len());
+        store(&watching.behind, self.behind.len());
+        watching.events.fetch_add(std::mem::take(&mut self.sent), Ordering::Relaxed);
     }
 
     fn tell_progress(&mut self) {
@@ -379,20 +444,4 @@ impl Hub {
             }
         }
     }
-}
-
-type Before = HashMap<(Bytes, i64), Arc<Option<kv_api::mvccpb::KeyValue>>>;
-
-fn events(changes: &[&Change], prev_kv: bool, view: &View, before: &mut Before) -> Vec<Event> {
-    let with_previous = |change: &&Change| {
-        let mut event = change.event.clone();
-        if prev_kv {
-            let at = (change.key().clone(), change.revision());
-            let previous =
-                before.entry(at).or_insert_with(|| Arc::new(view.before(change).unwrap_or_default()));
-            event.prev_kv.clone_from(previous);
-        }
-        event
-    };
-    changes.iter().map(with_previous).collect()
 }

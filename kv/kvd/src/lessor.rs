@@ -88,6 +88,28 @@ impl Lessor {
         self.ask(Kind::TimeToLive, id).await
     }
 
+    /// A lease was granted: its time runs.
+    pub(crate) fn granted(&self, id: i64, ttl: i64) {
+        if self.node.is_leader() {
+            let now = Instant::now();
+            let running = Running { ends: now + seconds(ttl), ttl, checkpointed: now };
+            self.lock().running.entry(id).or_insert(running);
+        }
+    }
+
+    /// The leases there are, those that end first before others as far as this member knows.
+    pub(crate) fn by_end(&self, leases: &[LeaseRecord]) -> Vec<i64> {
+        let now = Instant::now();
+        let clockwork = self.lock();
+        let left = |lease: &LeaseRecord| {
+            let running = clockwork.running.get(&lease.id);
+            running.map_or(seconds(lease.ttl), |running| running.ends.saturating_duration_since(now))
+        };
+        let mut all: Vec<_> = leases.iter().map(|lease| (left(lease), lease.id)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, id)| id).collect()
+    }
+
     async fn renew(&self, id: i64) -> Result<i64, ErrorKind> {
         let storage = |_: io::Error| ErrorKind::Corrupt;
         let Some(lease) = self.node.view().lease(id).map_err(storage)? else { return Ok(0) };
@@ -95,9 +117,8 @@ impl Lessor {
             let checkpoint = LeaseCheckpoint { id, remaining_ttl: 0 };
             self.node.propose(Op { op: Some(op::Op::LeaseCheckpoint(checkpoint)) }).await?;
         }
-        let ttl = Duration::from_secs(lease.ttl.max(1) as u64);
         let now = Instant::now();
-        let running = Running { ends: now + ttl, ttl: lease.ttl, checkpointed: now };
+        let running = Running { ends: now + seconds(lease.ttl), ttl: lease.ttl, checkpointed: now };
         self.lock().running.insert(id, running);
         Ok(lease.ttl)
     }
@@ -109,7 +130,7 @@ impl Lessor {
         let granted = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
         let mut clockwork = self.lock();
         let running = clockwork.running.entry(id).or_insert_with(|| Running {
-            ends: now + Duration::from_secs(granted.max(1) as u64),
+            ends: now + seconds(granted),
             ttl: lease.ttl,
             checkpointed: now,
         });
@@ -170,11 +191,7 @@ impl Clockwork {
         for lease in leases {
             let id = lease.id;
             let left = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
-            let fresh = || Running {
-                ends: now + Duration::from_secs(left.max(1) as u64),
-                ttl: lease.ttl,
-                checkpointed: now,
-            };
+            let fresh = || Running { ends: now + seconds(left), ttl: lease.ttl, checkpointed: now };
             let mut this = self.running.remove(&id).unwrap_or_else(fresh);
             if this.ends <= now {
                 ended.push(id);
@@ -189,6 +206,10 @@ impl Clockwork {
         self.running = running;
         (ended, checkpoints)
     }
+}
+
+fn seconds(ttl: i64) -> Duration {
+    Duration::from_secs(ttl.max(1) as u64)
 }
 
 fn number(bytes: &[u8]) -> Option<i64> {

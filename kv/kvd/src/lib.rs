@@ -4,7 +4,7 @@
 //! - `flags`, `config`: what it was told, checked; `bootstrap`: which cluster it founds or joins
 //! - `grpc`: etcd's services, one file each; `hub`: feeding watches; `lessor`: when leases end
 //! - `peer`: the wire between members; `serve`: one port for gRPC and HTTP, with or without TLS
-//! - `http`: health, version, metrics; `gateway`: the JSON gateway; `v2`: keys and discovery of the first API
+//! - `http`: what is no gRPC; `health`: what probes ask; `metrics`; `gateway`: the JSON gateway; `v2`: keys and discovery of the first API
 //! - `compactor`: forgetting history and guarding the quota
 //!
 //! The consensus is in `kv-raft`, the rules of the API in `kv-core`.
@@ -15,6 +15,7 @@ mod config;
 mod flags;
 mod gateway;
 mod grpc;
+mod health;
 mod http;
 mod hub;
 mod lessor;
@@ -72,7 +73,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4))
+        .worker_threads(workers())
         .thread_name("kvd")
         .enable_all()
         .build();
@@ -80,6 +81,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(runtime) => runtime.block_on(live(config)),
         Err(error) => complain(&error),
     }
+}
+
+/// Half of the cores, four at most. The log's thread, the state's and the kernel work beside them, and what a request
+/// passes through on its way costs more when each step wakes another worker.
+fn workers() -> usize {
+    (std::thread::available_parallelism().map_or(2, usize::from) / 2).clamp(1, 4)
 }
 
 /// The command line, for help, man pages and completions.

@@ -29,7 +29,28 @@ pub(crate) struct Metrics {
     pending: AtomicU64,
     done: Timing,
     leaders: AtomicU64,
+    /// Probes answered well, and not.
+    health: [AtomicU64; 2],
+    pub(crate) watching: Watching,
+    pub(crate) leases: Leases,
     pub(crate) calls: Calls,
+}
+
+/// Who watches now.
+#[derive(Default)]
+pub(crate) struct Watching {
+    pub(crate) streams: AtomicU64,
+    pub(crate) watches: AtomicU64,
+    pub(crate) behind: AtomicU64,
+    pub(crate) events: AtomicU64,
+}
+
+/// What was done with leases here.
+#[derive(Default)]
+pub(crate) struct Leases {
+    pub(crate) granted: AtomicU64,
+    pub(crate) renewed: AtomicU64,
+    pub(crate) revoked: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -39,6 +60,9 @@ impl Default for Metrics {
             pending: AtomicU64::new(0),
             done: Timing::new(&BOUNDS),
             leaders: AtomicU64::new(0),
+            health: Default::default(),
+            watching: Watching::default(),
+            leases: Leases::default(),
             calls: Calls::default(),
         }
     }
@@ -65,6 +89,10 @@ impl Metrics {
 
     pub(crate) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn asked_health(&self, good: bool) {
+        self.health[usize::from(!good)].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn saw_new_leader(&self) {
@@ -129,7 +157,7 @@ fn server(core: &Core, page: &mut Page) {
     let flag = |yes: bool| u64::from(yes);
     let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let mut gauge = |name: &str, help: &str, value: u64| page.one(name, "gauge", help, value);
-    gauge("etcd_server_has_leader", "Whether or not a leader exists.", flag(status.leader.is_some()));
+    gauge("etcd_server_has_leader", "Whether or not a leader exists.", flag(core.node.has_leader()));
     gauge("etcd_server_is_leader", "Whether or not this member is a leader.", flag(leads));
     gauge("etcd_server_is_learner", "Whether or not this member is a learner.", flag(!status.is_voter));
     gauge(
@@ -156,6 +184,11 @@ fn server(core: &Core, page: &mut Page) {
     page.one(name, "counter", "The total number of failed proposals seen.", load(&core.metrics.failed));
     let name = "etcd_server_leader_changes_seen_total";
     page.one(name, "counter", "The number of leader changes seen.", load(&core.metrics.leaders));
+    let [good, bad] = &core.metrics.health;
+    let name = "etcd_server_health_success";
+    page.one(name, "counter", "The total number of successful health checks", load(good));
+    let name = "etcd_server_health_failures";
+    page.one(name, "counter", "The total number of failed health checks", load(bad));
     let name = "kv_proposal_duration_seconds";
     page.family(name, "histogram", "From proposing to the reply.");
     page.histogram(name, "", &core.metrics.done);
@@ -201,6 +234,35 @@ fn store(core: &Core, page: &mut Page) {
         "The revision of the last compaction in store.",
         view.compacted(),
     );
+    let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (watching, leases) = (&core.metrics.watching, &core.metrics.leases);
+    for (name, help, count) in [
+        ("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.", &watching.streams),
+        ("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", &watching.watches),
+        (
+            "etcd_debugging_mvcc_slow_watcher_total",
+            "Total number of unsynced slow watchers.",
+            &watching.behind,
+        ),
+    ] {
+        page.one(name, "gauge", help, load(count));
+    }
+    let applied = core.node.counts();
+    for (name, help, count) in [
+        ("etcd_mvcc_put_total", "Total number of puts seen by this member.", &applied.puts),
+        ("etcd_mvcc_delete_total", "Total number of deletes seen by this member.", &applied.deletes),
+        ("etcd_mvcc_txn_total", "Total number of txns seen by this member.", &applied.transactions),
+        ("etcd_debugging_mvcc_events_total", "Total number of events sent by this member.", &watching.events),
+        ("etcd_debugging_lease_granted_total", "The total number of granted leases.", &leases.granted),
+        (
+            "etcd_debugging_lease_renewed_total",
+            "The number of renewed leases seen by the leader.",
+            &leases.renewed,
+        ),
+        ("etcd_debugging_lease_revoked_total", "The total number of revoked leases.", &leases.revoked),
+    ] {
+        page.one(name, "counter", help, load(count));
+    }
     let (log, state) = core.node.disk();
     let name = "etcd_disk_wal_fsync_duration_seconds";
     page.family(name, "histogram", "The latency distributions of fsync called by WAL.");

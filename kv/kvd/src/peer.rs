@@ -1,5 +1,8 @@
-//! The wire between members: gRPC on the peer URLs. Calls carry the cluster's id and the members' own, so that a
-//! stray member of another cluster, or one under a reused address, is refused.
+//! The wire between members, on the peer URLs: `line` for what is asked all the time, gRPC for the rest. Calls carry
+//! the cluster's id and the members' own, so that a stray member of another cluster, or one under a reused address, is
+//! refused.
+
+pub(crate) mod line;
 
 use std::{
     collections::HashMap,
@@ -22,6 +25,7 @@ use crate::{
     lessor::Lessor,
     metrics::{Peers, Traffic},
 };
+use line::{Lines, Parties};
 
 const LARGEST_MESSAGE: usize = 256 << 20;
 /// A connection on which nothing was answered for so long, though it was asked, is given up: after a cut, TCP itself
@@ -37,6 +41,7 @@ pub(crate) struct Wire {
     config: kv_client::Config,
     /// By URL: the connection, and when something was last answered on it.
     channels: Mutex<HashMap<String, (Channel, Instant)>>,
+    lines: Lines,
     peers: Arc<Peers>,
 }
 
@@ -50,7 +55,8 @@ impl Wire {
         let mut config = kv_client::Config::new(Vec::<String>::new());
         config.connect_timeout = Duration::from_secs(1);
         config.tls = client_tls(tls)?;
-        Ok(Self { cluster_id, member_id, config, channels: Mutex::default(), peers })
+        let lines = Lines::new(config.clone());
+        Ok(Self { cluster_id, member_id, config, channels: Mutex::default(), lines, peers })
     }
 
     fn channel(&self, url: &str) -> io::Result<Channel> {
@@ -93,6 +99,38 @@ impl Wire {
     }
 }
 
+impl Wire {
+    async fn call_by_grpc(
+        &self,
+        to: u64,
+        peer: &Peer,
+        kind: Kind,
+        payload: Bytes,
+        limit: Duration,
+    ) -> io::Result<Result<Bytes, String>> {
+        let (url, mut client) = self.client(peer)?;
+        let call =
+            PeerCall { kind: kind.into(), cluster_id: self.cluster_id, to, from: self.member_id, payload };
+        match tokio::time::timeout(limit, client.call(call)).await {
+            Ok(Ok(reply)) => {
+                self.answered(&url);
+                let PeerReply { payload, error } = reply.into_inner();
+                Ok(if error.is_empty() { Ok(payload) } else { Err(error) })
+            }
+            Ok(Err(status)) => {
+                self.forget(&url);
+                let never = kv_client::never_sent(&status);
+                let kind = if never { io::ErrorKind::NotConnected } else { io::ErrorKind::Other };
+                Err(io::Error::new(kind, status.message().to_owned()))
+            }
+            Err(_) => {
+                self.timed_out(&url);
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+    }
+}
+
 pub(crate) fn client_tls(tls: &TlsFiles) -> Result<Option<kv_client::Tls>, kv_client::ConfigError> {
     let path = |path: &Option<std::path::PathBuf>| path.clone();
     match path(&tls.ca) {
@@ -115,41 +153,32 @@ impl Transport for Wire {
         limit: Duration,
     ) -> BoxFuture<'a, io::Result<Bytes>> {
         Box::pin(async move {
-            let (url, mut client) = self.client(peer)?;
             let traffic = self.peers.with(to);
             let (size, asked) = (payload.len(), Instant::now());
-            let call = PeerCall {
-                kind: kind.into(),
-                cluster_id: self.cluster_id,
-                to,
-                from: self.member_id,
-                payload,
+            let answer = if line::takes(kind) {
+                let url = peer.urls.first().ok_or_else(|| io::Error::other("the member has no peer URL"))?;
+                let parties = Parties { cluster: self.cluster_id, to, from: self.member_id };
+                let asked = self.lines.ask(url, parties, kind, &payload);
+                let answer = tokio::time::timeout(limit, asked).await;
+                answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            } else {
+                self.call_by_grpc(to, peer, kind, payload, limit).await
             };
-            let reply = match tokio::time::timeout(limit, client.call(call)).await {
-                Ok(Ok(reply)) => reply.into_inner(),
-                Ok(Err(status)) => {
-                    traffic.not_sent();
-                    self.forget(&url);
-                    let kind = if kv_client::never_sent(&status) {
-                        io::ErrorKind::NotConnected
-                    } else {
-                        io::ErrorKind::Other
-                    };
-                    return Err(io::Error::new(kind, status.message().to_owned()));
+            let answer = answer.inspect_err(|_| {
+                traffic.not_sent();
+                if kind == Kind::Append {
+                    traffic.appended(None);
                 }
-                Err(_) => {
-                    traffic.not_sent();
-                    self.timed_out(&url);
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            };
-            self.answered(&url);
+            })?;
             traffic.sent(size);
-            traffic.received(reply.payload.len());
-            if kind == Kind::Append && size <= HEARTBEAT {
-                traffic.round_trip(asked.elapsed());
+            traffic.received(answer.as_ref().map_or(0, Bytes::len));
+            if kind == Kind::Append {
+                traffic.appended(Some(asked.elapsed()));
+                if size <= HEARTBEAT {
+                    traffic.round_trip(asked.elapsed());
+                }
             }
-            if reply.error.is_empty() { Ok(reply.payload) } else { Err(io::Error::other(reply.error)) }
+            answer.map_err(io::Error::other)
         })
     }
 
@@ -215,26 +244,38 @@ impl Answering {
         }
         self.member.get().ok_or_else(|| Status::unavailable("this member is starting"))
     }
+
+    /// Answers a call; the inner error is what the member says, the outer that it is not for this one.
+    async fn answer(
+        &self,
+        parties: Parties,
+        kind: Kind,
+        payload: Bytes,
+    ) -> Result<Result<Bytes, String>, Status> {
+        let (node, lessor) = self.check(parties.cluster, parties.to)?;
+        let traffic = self.peers.with(parties.from);
+        traffic.received(payload.len());
+        if kind == Kind::Append {
+            traffic.was_appended();
+        }
+        let answer = match kind {
+            Kind::KeepAlive => lessor.answer_keep_alive(&payload).await,
+            Kind::TimeToLive => lessor.answer_time_to_live(&payload),
+            Kind::Membership => crate::grpc::cluster::answer_about(node, &self.peers, &payload),
+            kind => node.answer(kind, payload).await,
+        };
+        traffic.sent(answer.as_ref().map_or(0, Bytes::len));
+        Ok(answer)
+    }
 }
 
 #[tonic::async_trait]
 impl peer_server::Peer for Answering {
     async fn call(&self, request: Request<PeerCall>) -> Result<Response<PeerReply>, Status> {
         let call = request.into_inner();
-        let (node, lessor) = self.check(call.cluster_id, call.to)?;
-        let traffic = self.peers.with(call.from);
-        traffic.received(call.payload.len());
-        let answer = match call.kind() {
-            Kind::KeepAlive => lessor.answer_keep_alive(&call.payload).await,
-            Kind::TimeToLive => lessor.answer_time_to_live(&call.payload),
-            Kind::Membership => crate::grpc::cluster::answer_readiness(node, &call.payload),
-            kind => node.answer(kind, call.payload).await,
-        };
-        Ok(Response::new(match answer {
-            Ok(payload) => {
-                traffic.sent(payload.len());
-                PeerReply { payload, error: String::new() }
-            }
+        let parties = Parties { cluster: call.cluster_id, to: call.to, from: call.from };
+        Ok(Response::new(match self.answer(parties, call.kind(), call.payload).await? {
+            Ok(payload) => PeerReply { payload, error: String::new() },
             Err(error) => PeerReply { payload: Bytes::new(), error },
         }))
     }

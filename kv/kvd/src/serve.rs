@@ -1,10 +1,12 @@
 //! Ports. Each takes gRPC and plain HTTP, over HTTP/1 and HTTP/2, with or without TLS, or a unix socket.
 
 mod authority;
+mod begun;
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use begun::Begun;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::{
@@ -12,13 +14,17 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpListener, UnixListener},
     task::JoinSet,
 };
 
 use crate::{
     config::{Connections, TlsFiles},
+    peer::{
+        Answering,
+        line::{self, GREETING},
+    },
     tls::{Acceptor, TlsError},
 };
 
@@ -31,6 +37,11 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 /// Answers requests.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+    /// Who answers on lines between members, where there are some.
+    fn lines(&self) -> Option<&Answering> {
+        None
+    }
 
     /// How its connections are kept.
     fn connections(&self) -> Connections {
@@ -153,7 +164,26 @@ async fn accept<H: Handler>(listener: TcpListener, acceptor: Option<Arc<Acceptor
     }
 }
 
-async fn serve<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, handler: H) {
+async fn serve<H: Handler>(mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, handler: H) {
+    let Some(answering) = handler.lines() else { return serve_http(stream, handler).await };
+    let mut begun = BytesMut::with_capacity(GREETING.len());
+    // What is no greeting differs from it in its first letter.
+    while GREETING.starts_with(&begun) && begun.len() < GREETING.len() {
+        match (&mut stream).take((GREETING.len() - begun.len()) as u64).read_buf(&mut begun).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    if begun[..] == GREETING[..] {
+        if let Err(error) = line::serve(answering, stream).await {
+            tracing::debug!(%error, "a line between members ended");
+        }
+    } else {
+        serve_http(Begun { begun: begun.freeze(), stream }, handler).await;
+    }
+}
+
+async fn serve_http<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, handler: H) {
     let Connections { most_streams, ping_every, ping_timeout } = handler.connections();
     let service = hyper::service::service_fn(move |request| {
         let answer = handler.handle(request);

@@ -35,6 +35,8 @@ use crate::{
 
 /// How data on disk is laid out. A newer one is refused.
 const FORMAT: u32 = 1;
+/// How often a member looks whether it was removed.
+const REMOVED_EACH: Duration = Duration::from_millis(500);
 /// What the state keeps in memory of its file at most.
 const CACHE_BYTES: usize = 128 << 20;
 
@@ -80,11 +82,21 @@ pub(crate) struct Core {
     pub(crate) node: Node,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) hub: HubHandle,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) leaderless: grpc::guard::Leaderless,
+    pub(crate) v2: crate::v2::Stats,
 }
 
 impl Core {
+    /// Whether this member only learns, as its cluster was told. One that is to vote may learn at first, too.
+    pub(crate) fn is_learner(&self) -> bool {
+        !self.node.votes() && {
+            let known = self.node.view().member(self.node.id()).ok().flatten();
+            known.is_some_and(|member| member.is_learner)
+        }
+    }
+
     /// The header of a reply at this revision.
     pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
         let raft_term = self.node.term();
@@ -93,7 +105,7 @@ impl Core {
 
     /// The header of a reply about the state as it is now.
     pub(crate) fn header_now(&self) -> Option<ResponseHeader> {
-        Some(self.header(self.node.view().revision()))
+        Some(self.header(self.node.revision()))
     }
 
     /// Performs an operation; a refusal is an error here.
@@ -167,21 +179,27 @@ impl Server {
         let lessor = Arc::new(Lessor::new(node.clone()));
         let _ = answering.set((node.clone(), lessor.clone()));
         let (asks, hub_asks) = mpsc::channel(1024);
-        tasks.spawn(hub::run(node.clone(), cluster_id, config.progress_every, hub_asks));
+        let most_bytes = config.max_request_bytes + grpc::OVERHEAD;
+        let metrics = Arc::<Metrics>::default();
+        let (every, told) = (config.progress_every, metrics.clone());
+        tasks.spawn(hub::run(node.clone(), cluster_id, every, most_bytes, told, hub_asks));
         let core = Arc::new(Core {
             config,
             cluster_id,
             node,
             lessor: lessor.clone(),
             hub: HubHandle(asks),
-            metrics: Metrics::default(),
+            metrics,
             peers,
+            leaderless: grpc::guard::Leaderless::default(),
+            v2: crate::v2::Stats::default(),
         });
         peer_port.serve(core.clone());
         tasks.spawn(async move { lessor.run().await });
         tasks.spawn(compactor::run(core.clone()));
         tasks.spawn(publish(core.clone()));
         tasks.spawn(follow_leaders(core.clone()));
+        tasks.spawn(grpc::guard::look(core.clone()));
         tasks.spawn(crate::v2::expire(core.clone()));
         let server = Self { core, tasks: Mutex::new(tasks), _lock: lock };
         server.open_client_ports().await?;
@@ -221,17 +239,13 @@ impl Server {
     pub async fn stopped(&self) -> String {
         let removed = async {
             let id = self.core.node.id();
-            let mut applied = self.core.node.applied();
-            loop {
-                if self.core.node.view().was_removed(id).unwrap_or(false) {
-                    // Let the others learn that we know.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    return "the member has been permanently removed from the cluster".to_owned();
-                }
-                if applied.changed().await.is_err() {
-                    return "the state is gone".to_owned();
-                }
+            // Who was removed is not in a hurry to learn of it.
+            while !self.core.node.view().was_removed(id).unwrap_or(false) {
+                tokio::time::sleep(REMOVED_EACH).await;
             }
+            // Let the others learn that we know.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            "the member has been permanently removed from the cluster".to_owned()
         };
         tokio::select! {
             reason = self.core.node.stopped() => reason,
@@ -314,5 +328,6 @@ async fn follow_leaders(core: Arc<Core>) {
     while let Some(leader) = core.node.next_leader(last).await {
         last = Some(leader);
         core.metrics.saw_new_leader();
+        core.v2.leads(leader);
     }
 }

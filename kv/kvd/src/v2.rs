@@ -1,8 +1,9 @@
 //! The first API over HTTP: keys, and the way to members and to the services built on keys. The tree itself is in
 //! `kv-core`.
 
-mod form;
+pub(crate) mod form;
 mod members;
+mod stats;
 mod tokens;
 
 use std::{
@@ -20,7 +21,7 @@ use kv_core::{
     View,
     v2::{self, Error, Refusal, Watching},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -30,7 +31,9 @@ use crate::{
     server::Core,
 };
 use form::{Form, decode};
+use stats::Doing;
 
+pub(crate) use stats::Stats;
 pub(crate) use tokens::is_token;
 
 /// A poll without news ends after this; clients then ask again.
@@ -72,25 +75,15 @@ async fn other(core: &Core, path: &str, request: &Whole) -> Response<Body> {
             let urls: Vec<String> = members.into_iter().flat_map(|member| member.client_ur_ls).collect();
             http_reply(StatusCode::OK, "text/plain; charset=utf-8", urls.join(", "))
         }
-        "/v2/stats/self" => {
-            let status = core.node.status();
-            let state = if status.leader == Some(status.id) { "StateLeader" } else { "StateFollower" };
-            let leader = format!("{:x}", status.leader.unwrap_or(0));
-            let id = format!("{:x}", status.id);
-            let stats =
-                json!({"name": core.config.name, "id": id, "state": state, "leaderInfo": {"leader": leader}});
-            json_reply(StatusCode::OK, &stats)
+        _ if path.starts_with("/v2/stats/") => {
+            stats::answer(core, path.trim_start_matches("/v2/stats/")).unwrap_or_else(no_page)
         }
-        "/v2/stats/leader" => {
-            let status = core.node.status();
-            if status.leader != Some(status.id) {
-                let text = json!({"message": "not current leader"}).to_string();
-                return http_reply(StatusCode::FORBIDDEN, "application/json", text);
-            }
-            json_reply(StatusCode::OK, &json!({"leader": format!("{:x}", status.id), "followers": {}}))
-        }
-        _ => http_reply(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
+        _ => no_page(),
     }
+}
+
+fn no_page() -> Response<Body> {
+    http_reply(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
 }
 
 fn json_reply(status: StatusCode, value: &Value) -> Response<Body> {
@@ -140,6 +133,9 @@ async fn keys(core: &Arc<Core>, key: &str, request: Whole) -> Response<Body> {
             return response;
         }
     };
+    if let Some(doing) = doing(&request.method, &form) {
+        core.v2.count(doing, result.is_ok());
+    }
     let mut response = match result {
         Ok(Told { mut response, index }) => {
             let status = core.node.status();
@@ -161,9 +157,27 @@ async fn keys(core: &Arc<Core>, key: &str, request: Whole) -> Response<Body> {
     response
 }
 
+/// What a request asks for, to be counted; waiting is counted elsewhere.
+fn doing(method: &Method, form: &Form) -> Option<Doing> {
+    let compares = form.get("prevValue").is_some() || form.get("prevIndex").is_some();
+    Some(match *method {
+        Method::GET | Method::HEAD if form.get("wait") == Some("true") => return None,
+        Method::GET | Method::HEAD => Doing::Get,
+        Method::POST => Doing::Create,
+        Method::DELETE if compares => Doing::CompareAndDelete,
+        Method::DELETE => Doing::Delete,
+        _ => match form.get("prevExist") {
+            Some("false") => Doing::Create,
+            _ if compares => Doing::CompareAndSwap,
+            Some("true") => Doing::Update,
+            _ => Doing::Set,
+        },
+    })
+}
+
 fn refused(core: &Core, kind: ErrorKind) -> Refused {
     let code = if kind == ErrorKind::NoLeader { 301 } else { 300 };
-    Refused { refusal: Refusal { code, cause: kind.text().to_owned() }, index: core.node.view().revision() }
+    Refused { refusal: Refusal { code, cause: kind.text().to_owned() }, index: core.node.revision() }
 }
 
 async fn get(core: &Arc<Core>, path: &str, form: &Form) -> Result<Told, Refused> {
@@ -229,6 +243,7 @@ async fn tell(
     stream: bool,
     out: &mpsc::Sender<Piece>,
 ) -> std::io::Result<()> {
+    let _waits = core.v2.waits();
     let mut applied = core.node.applied();
     let deadline = Instant::now() + LONGEST_POLL;
     loop {
@@ -316,6 +331,7 @@ pub(crate) async fn expire(core: Arc<Core>) {
             if core.propose(op::Op::V2(request)).await.is_err() {
                 break;
             }
+            core.v2.expired();
         }
     }
 }

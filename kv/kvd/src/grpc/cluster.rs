@@ -8,7 +8,7 @@ use kv_api::{
     etcdserverpb::{
         Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
         MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
-        MemberUpdateRequest, MemberUpdateResponse, cluster_server,
+        MemberUpdateRequest, MemberUpdateResponse, ResponseHeader, cluster_server,
     },
     internal::op,
 };
@@ -16,17 +16,21 @@ use kv_raft::{Kind, Node};
 use tonic::{Request, Response, Status};
 
 use super::storage;
-use crate::{bootstrap, server::Core};
+use crate::{bootstrap, metrics::Peers, server::Core};
 
 pub(crate) struct Members(pub(crate) Arc<Core>);
 
 impl Members {
+    /// etcd's replies about the cluster carry no revision.
+    fn header(&self) -> Option<ResponseHeader> {
+        Some(self.0.header(0))
+    }
+
     fn list(&self) -> Result<Vec<Member>, Status> {
         self.0.node.view().members().map_err(storage)
     }
 
-    /// Whether a quorum of the voters that would be there is reachable now. A member counts as started when it has
-    /// told its name.
+    /// Whether a quorum of the voters that would be there has started. A member has when it has told its name.
     fn check_strictly(&self, after: &[Member], removing: Option<&Member>) -> Result<(), Status> {
         if !self.0.config.strict_reconfig {
             return Ok(());
@@ -39,6 +43,28 @@ impl Members {
             Err(ErrorKind::MemberNotEnoughStarted.into())
         } else {
             Ok(())
+        }
+    }
+
+    /// Whether the voters that would be left and that the leader is in touch with are a quorum. To remove who is away
+    /// takes nothing from it.
+    async fn check_quorum_without(&self, id: u64, voters: &[Member]) -> Result<(), Status> {
+        if !self.0.config.strict_reconfig {
+            return Ok(());
+        }
+        let node = &self.0.node;
+        let gone: Vec<u64> = if node.is_leader() {
+            away(node, &self.0.peers)
+        } else {
+            let told = node.ask(None, Kind::Membership, Bytes::new()).await?;
+            let ids = told.chunks_exact(8).filter_map(|id| id.try_into().ok());
+            ids.map(u64::from_be_bytes).collect()
+        };
+        let left = voters.iter().filter(|member| member.id != id && !gone.contains(&member.id)).count();
+        if gone.contains(&id) || left > (voters.len() - 1) / 2 {
+            Ok(())
+        } else {
+            Err(ErrorKind::Unhealthy.into())
         }
     }
 }
@@ -62,12 +88,23 @@ fn is_ready(node: &Node, id: u64) -> bool {
     matched as f64 >= 0.9 * status.last_index as f64
 }
 
-/// Answers another member that asks about a learner.
-pub(crate) fn answer_readiness(node: &Node, payload: &[u8]) -> Result<Bytes, String> {
-    let id = u64::from_be_bytes(payload.try_into().map_err(|_| "not a member")?);
+/// Whom this leader is not in touch with. Before it has been silent for long, a member is missed when a call to it
+/// fails.
+fn away(node: &Node, peers: &Peers) -> Vec<u64> {
+    let mut away = node.out_of_touch();
+    away.extend(peers.lost());
+    away
+}
+
+/// Answers another member that asks about a learner, or, of none, whom the leader is not in touch with.
+pub(crate) fn answer_about(node: &Node, peers: &Peers, payload: &[u8]) -> Result<Bytes, String> {
     if !node.is_leader() {
         return Err(ErrorKind::NotLeader.name().to_owned());
     }
+    if payload.is_empty() {
+        return Ok(away(node, peers).iter().flat_map(|id| id.to_be_bytes()).collect());
+    }
+    let id = u64::from_be_bytes(payload.try_into().map_err(|_| "not a member")?);
     if is_ready(node, id) {
         Ok(Bytes::new())
     } else {
@@ -101,8 +138,11 @@ impl cluster_server::Cluster for Members {
             self.check_strictly(&after[..after.len() - 1], None)?;
         }
         self.0.propose(op::Op::MemberSet(member.clone())).await?;
-        let header = self.0.header_now();
-        Ok(Response::new(MemberAddResponse { header, member: Some(member), members: self.list()? }))
+        Ok(Response::new(MemberAddResponse {
+            header: self.header(),
+            member: Some(member),
+            members: self.list()?,
+        }))
     }
 
     async fn member_remove(
@@ -112,10 +152,14 @@ impl cluster_server::Cluster for Members {
         let id = request.into_inner().id;
         let before = self.list()?;
         let gone = before.iter().find(|member| member.id == id).cloned().ok_or(ErrorKind::MemberNotFound)?;
-        let after: Vec<Member> = before.into_iter().filter(|member| member.id != id).collect();
+        let after: Vec<Member> = before.iter().filter(|member| member.id != id).cloned().collect();
         self.check_strictly(&after, Some(&gone))?;
+        if !gone.is_learner {
+            let voters: Vec<Member> = before.into_iter().filter(|member| !member.is_learner).collect();
+            self.check_quorum_without(id, &voters).await?;
+        }
         self.0.propose(op::Op::MemberRemove(id)).await?;
-        Ok(Response::new(MemberRemoveResponse { header: self.0.header_now(), members: self.list()? }))
+        Ok(Response::new(MemberRemoveResponse { header: self.header(), members: self.list()? }))
     }
 
     async fn member_update(
@@ -126,7 +170,7 @@ impl cluster_server::Cluster for Members {
         self.0.node.view().member(request.id).map_err(storage)?.ok_or(ErrorKind::MemberNotFound)?;
         check_urls(&request.peer_ur_ls)?;
         self.0.propose(op::Op::MemberUpdate(request)).await?;
-        Ok(Response::new(MemberUpdateResponse { header: self.0.header_now(), members: self.list()? }))
+        Ok(Response::new(MemberUpdateResponse { header: self.header(), members: self.list()? }))
     }
 
     async fn member_list(
@@ -136,8 +180,7 @@ impl cluster_server::Cluster for Members {
         if request.into_inner().linearizable {
             self.0.view(false).await?;
         }
-        // etcd's cluster replies carry no revision.
-        Ok(Response::new(MemberListResponse { header: Some(self.0.header(0)), members: self.list()? }))
+        Ok(Response::new(MemberListResponse { header: self.header(), members: self.list()? }))
     }
 
     async fn member_promote(
@@ -157,6 +200,6 @@ impl cluster_server::Cluster for Members {
             self.0.node.ask(None, Kind::Membership, Bytes::copy_from_slice(&id.to_be_bytes())).await?;
         }
         self.0.propose(op::Op::MemberPromote(id)).await?;
-        Ok(Response::new(MemberPromoteResponse { header: self.0.header_now(), members: self.list()? }))
+        Ok(Response::new(MemberPromoteResponse { header: self.header(), members: self.list()? }))
     }
 }

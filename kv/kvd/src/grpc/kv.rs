@@ -31,7 +31,7 @@ impl Kv {
         if size > self.0.config.max_request_bytes {
             return Err(ErrorKind::RequestTooLarge.into());
         }
-        if self.0.node.view().live_bytes() + size as i64 > self.0.config.quota_bytes {
+        if self.0.node.live_bytes() + size as i64 > self.0.config.quota_bytes {
             raise_alarm(&self.0).await;
             return Err(ErrorKind::NoSpace.into());
         }
@@ -64,6 +64,9 @@ fn range(view: &View, request: &RangeRequest) -> Result<RangeResponse, Status> {
 impl kv_server::Kv for Kv {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         let request = request.into_inner();
+        if !request.serializable && self.0.is_learner() {
+            return Err(ErrorKind::NotSupportedForLearner.into());
+        }
         check_range(&request)?;
         let view = self.0.view(request.serializable).await?;
         let mut reply = range(&view, &request)?;

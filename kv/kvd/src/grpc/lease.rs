@@ -1,6 +1,9 @@
 //! The Lease service.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures_util::{Stream, StreamExt as _};
 use kv_api::{
@@ -34,6 +37,8 @@ impl lease_server::Lease for Leases {
         request.ttl = request.ttl.max(least);
         match self.0.propose(op::Op::LeaseGrant(request)).await? {
             reply::Reply::LeaseGrant(mut reply) => {
+                self.0.lessor.granted(reply.id, reply.ttl);
+                self.0.metrics.leases.granted.fetch_add(1, Ordering::Relaxed);
                 reply.header = self.0.header_now();
                 Ok(Response::new(reply))
             }
@@ -46,6 +51,7 @@ impl lease_server::Lease for Leases {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.0.propose(op::Op::LeaseRevoke(request.into_inner())).await?;
+        self.0.metrics.leases.revoked.fetch_add(1, Ordering::Relaxed);
         Ok(Response::new(LeaseRevokeResponse { header: self.0.header_now() }))
     }
 
@@ -60,8 +66,11 @@ impl lease_server::Lease for Leases {
             let core = core.clone();
             async move {
                 let id = request?.id;
+                // Were it from afterwards, it could be of a revision by which the lease had ended.
+                let header = core.header_now();
                 let ttl = core.lessor.keep_alive(id).await?;
-                Ok(LeaseKeepAliveResponse { header: core.header_now(), id, ttl })
+                core.metrics.leases.renewed.fetch_add(u64::from(ttl > 0), Ordering::Relaxed);
+                Ok(LeaseKeepAliveResponse { header, id, ttl })
             }
         });
         Ok(Response::new(Box::pin(replies)))
@@ -87,8 +96,8 @@ impl lease_server::Lease for Leases {
         _: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let view = self.0.view(false).await?;
-        let leases =
-            view.leases().map_err(storage)?.into_iter().map(|lease| LeaseStatus { id: lease.id }).collect();
+        let leases = self.0.lessor.by_end(&view.leases().map_err(storage)?);
+        let leases = leases.into_iter().map(|id| LeaseStatus { id }).collect();
         Ok(Response::new(LeaseLeasesResponse { header: Some(self.0.header(view.revision())), leases }))
     }
 }

@@ -50,7 +50,8 @@ impl maintenance_server::Maintenance for Maintenance {
         let status = self.0.node.status();
         let view = self.0.node.view();
         let mut errors: Vec<String> = Vec::new();
-        if status.leader.is_none() {
+        let leader = status.leader.filter(|_| self.0.node.has_leader());
+        if leader.is_none() {
             errors.push(ErrorKind::NoLeader.text().to_owned());
         }
         for alarm in view.alarms().map_err(storage)? {
@@ -63,7 +64,7 @@ impl maintenance_server::Maintenance for Maintenance {
             version: ETCD_VERSION.to_owned(),
             db_size: self.0.node.stored_bytes() as i64,
             db_size_in_use: view.live_bytes(),
-            leader: status.leader.unwrap_or(0),
+            leader: leader.unwrap_or(0),
             raft_index: status.last_index,
             raft_term: status.term,
             raft_applied_index: status.applied_index,
@@ -140,7 +141,7 @@ impl maintenance_server::Maintenance for Maintenance {
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
         self.0.node.move_leader(request.into_inner().target_id).await?;
-        Ok(Response::new(MoveLeaderResponse { header: self.0.header_now() }))
+        Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {

@@ -41,7 +41,8 @@ impl watch_server::Watch for Watches {
         let mut requests = request.into_inner();
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let (out, responses) = mpsc::channel(QUEUE);
-        let hub = self.core.hub.0.clone();
+        let (hub, metrics) = (self.core.hub.0.clone(), self.core.metrics.clone());
+        metrics.watching.streams.fetch_add(1, Ordering::Relaxed);
         // Ends when the stream breaks, or when nobody takes responses any more.
         tokio::spawn(async move {
             loop {
@@ -72,6 +73,7 @@ impl watch_server::Watch for Watches {
                     break;
                 }
             }
+            metrics.watching.streams.fetch_sub(1, Ordering::Relaxed);
             let _ = hub.send(Ask::Close { stream }).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))

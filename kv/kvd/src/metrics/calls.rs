@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -38,12 +38,20 @@ const CODES: [&str; 17] = [
     "DataLoss",
     "Unauthenticated",
 ];
+/// Methods that the gateway has no way to.
+const WITHOUT_ROUTE: [(&str, &str); 2] =
+    [("grpc.health.v1.Health", "Check"), ("grpc.health.v1.Health", "Watch")];
 const CANCELED: usize = 1;
+/// Versions of the API that are told apart; clients may say what they like.
+const MOST_VERSIONS: usize = 16;
+const UNKNOWN: &str = "unknown";
 
 /// One method's calls.
 #[derive(Default)]
 struct Method {
     labels: String,
+    streams: bool,
+    bytes: Arc<Traffic>,
     started: AtomicU64,
     handled: [AtomicU64; CODES.len()],
     received: AtomicU64,
@@ -54,6 +62,14 @@ struct Method {
 pub(crate) struct Calls {
     methods: BTreeMap<String, Arc<Method>>,
     bytes: Arc<Traffic>,
+    versions: RwLock<Vec<Version>>,
+}
+
+/// Calls of clients that say they speak this version of the API.
+struct Version {
+    version: String,
+    streams: bool,
+    calls: AtomicU64,
 }
 
 #[derive(Default)]
@@ -64,26 +80,49 @@ struct Traffic {
 
 impl Default for Calls {
     fn default() -> Self {
+        let bytes = Arc::<Traffic>::default();
         let all = ROUTES.iter().map(|(_, service, method)| (*service, *method));
-        let methods = all.chain([("etcdserverpb.Maintenance", "Hash")]).map(|(service, name)| {
+        let methods = all.chain(WITHOUT_ROUTE).map(|(service, name)| {
             let kind = match name {
+                "Watch" if service == "grpc.health.v1.Health" => "server_stream",
                 "Watch" | "LeaseKeepAlive" => "bidi_stream",
                 "Snapshot" | "Observe" => "server_stream",
                 _ => "unary",
             };
             let labels = format!("grpc_method=\"{name}\",grpc_service=\"{service}\",grpc_type=\"{kind}\"");
-            (format!("/{service}/{name}"), Arc::new(Method { labels, ..Method::default() }))
+            let streams = kind != "unary";
+            let method = Method { labels, streams, bytes: bytes.clone(), ..Method::default() };
+            (format!("/{service}/{name}"), Arc::new(method))
         });
-        Self { methods: methods.collect(), bytes: Arc::default() }
+        Self { methods: methods.collect(), bytes, versions: RwLock::default() }
     }
 }
 
 impl Calls {
     /// A call begins; counts what goes either way. Nothing is counted of a method that there is not.
-    pub(crate) fn begin(&self, path: &str) -> Option<Call> {
+    pub(crate) fn begin(&self, path: &str, headers: &HeaderMap) -> Option<Call> {
         let method = self.methods.get(path)?.clone();
         method.started.fetch_add(1, Ordering::Relaxed);
-        Some(Call { method, bytes: self.bytes.clone() })
+        self.count_version(headers, method.streams);
+        Some(Call(method))
+    }
+
+    fn count_version(&self, headers: &HeaderMap, streams: bool) {
+        let told = headers.get("client-api-version").and_then(|version| version.to_str().ok());
+        let told = told.unwrap_or(UNKNOWN);
+        {
+            let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+            let known =
+                |told| versions.iter().find(|known| known.version == told && known.streams == streams);
+            let full = versions.len() >= MOST_VERSIONS;
+            if let Some(known) = known(told).or_else(|| full.then(|| known(UNKNOWN)).flatten()) {
+                known.calls.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+        let told = if versions.len() < MOST_VERSIONS { told } else { UNKNOWN };
+        versions.push(Version { version: told.to_owned(), streams, calls: AtomicU64::new(1) });
     }
 
     pub(super) fn tell(&self, page: &mut Page) {
@@ -114,6 +153,15 @@ impl Calls {
                 page.line(name, &format!("grpc_code=\"{code}\",{}", method.labels), load(count));
             }
         }
+        let name = "etcd_server_client_requests_total";
+        page.family(name, "counter", "The total number of client requests per client version.");
+        for Version { version, streams, calls } in
+            self.versions.read().unwrap_or_else(PoisonError::into_inner).iter()
+        {
+            let kind = if *streams { "stream" } else { "unary" };
+            let version = version.escape_default();
+            page.line(name, &format!("client_api_version=\"{version}\",type=\"{kind}\""), load(calls));
+        }
         let (received, sent) = (load(&self.bytes.received), load(&self.bytes.sent));
         let name = "etcd_network_client_grpc_received_bytes_total";
         page.one(name, "counter", "The total number of bytes received from grpc clients.", received);
@@ -124,12 +172,14 @@ impl Calls {
 
 /// A call on its way.
 #[derive(Clone)]
-pub(crate) struct Call {
-    method: Arc<Method>,
-    bytes: Arc<Traffic>,
-}
+pub(crate) struct Call(Arc<Method>);
 
 impl Call {
+    /// Whether it is more than a question and its answer.
+    pub(crate) fn streams(&self) -> bool {
+        self.0.streams
+    }
+
     /// What the client sends, counted as it is read.
     pub(crate) fn request<B>(&self, body: B) -> Counted<B> {
         Counted { body, call: self.clone(), messages: Messages::default(), way: Way::In }
@@ -146,7 +196,7 @@ impl Call {
         let Some(status) = headers.get("grpc-status") else { return false };
         let code = status.to_str().ok().and_then(|code| code.parse::<usize>().ok());
         let unknown = 2;
-        self.method.handled[code.filter(|code| *code < CODES.len()).unwrap_or(unknown)]
+        self.0.handled[code.filter(|code| *code < CODES.len()).unwrap_or(unknown)]
             .fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -178,7 +228,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
         if let Some(Ok(frame)) = &frame {
             if let Some(data) = frame.data_ref() {
                 let messages = this.messages.feed(data);
-                let (method, bytes) = (&this.call.method, &this.call.bytes);
+                let (method, bytes) = (&this.call.0, &this.call.0.bytes);
                 let (seen, all) = match this.way {
                     Way::In => (&method.received, &bytes.received),
                     Way::Out { .. } => (&method.sent, &bytes.sent),
@@ -206,7 +256,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
 impl<B> Drop for Counted<B> {
     fn drop(&mut self) {
         if let Way::Out { ended: false } = self.way {
-            self.call.method.handled[CANCELED].fetch_add(1, Ordering::Relaxed);
+            self.call.0.handled[CANCELED].fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -269,19 +319,30 @@ mod tests {
     #[test]
     fn a_call_that_nobody_waits_for_is_canceled() {
         let calls = Calls::default();
-        let call = calls.begin("/etcdserverpb.Watch/Watch").expect("a method");
+        let call = calls.begin("/etcdserverpb.Watch/Watch", &HeaderMap::new()).expect("a method");
         drop(call.response(&HeaderMap::new(), ()));
         let failed = HeaderMap::from_iter([(
             http::HeaderName::from_static("grpc-status"),
             http::HeaderValue::from_static("11"),
         )]);
         drop(call.response(&failed, ()));
-        assert!(calls.begin("/etcdserverpb.Watch/Bogus").is_none());
+        let told = HeaderMap::from_iter([(
+            http::HeaderName::from_static("client-api-version"),
+            http::HeaderValue::from_static("3.5.1"),
+        )]);
+        drop(calls.begin("/etcdserverpb.KV/Put", &told));
+        drop(calls.begin("/etcdserverpb.KV/Put", &told));
+        assert!(calls.begin("/etcdserverpb.Watch/Bogus", &HeaderMap::new()).is_none());
         let mut page = Page::default();
         calls.tell(&mut page);
         let watch = "grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"";
         for (code, count) in [("Canceled", 1), ("OutOfRange", 1), ("OK", 0)] {
             let line = format!("grpc_server_handled_total{{grpc_code=\"{code}\",{watch}}} {count}\n");
+            assert!(page.text().contains(&line), "{line}");
+        }
+        for (version, kind, count) in [("3.5.1", "unary", 2), ("unknown", "stream", 1)] {
+            let labels = format!("client_api_version=\"{version}\",type=\"{kind}\"");
+            let line = format!("etcd_server_client_requests_total{{{labels}}} {count}\n");
             assert!(page.text().contains(&line), "{line}");
         }
     }

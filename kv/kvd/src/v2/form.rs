@@ -17,17 +17,15 @@ pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
     pub(super) fn of(request: &Whole) -> Self {
-        let mut fields = Vec::new();
         let is_form = request
             .headers
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-        let parts = [request.query.as_str(), if is_form { &request.body } else { "" }];
-        for pair in parts.iter().flat_map(|part| part.split('&')).filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            fields.push((decode(name), decode(value)));
+        let mut all = fields(&request.query);
+        if is_form {
+            all.extend(fields(&request.body));
         }
-        Self(fields)
+        Self(all)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -52,6 +50,13 @@ impl Form {
             }
         }
     }
+}
+
+/// The fields of a query or a form, in order.
+pub(crate) fn fields(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let parts = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    parts.map(|(name, value)| (decode(name), decode(value))).collect()
 }
 
 pub(super) fn decode(text: &str) -> String {

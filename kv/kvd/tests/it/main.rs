@@ -7,6 +7,7 @@ mod golden;
 mod history;
 mod network;
 mod options;
+mod parted;
 mod plain;
 mod process;
 mod storm;

@@ -130,10 +130,14 @@ fn field(name: &str, value: Value, base: i64) -> Value {
         ("modifiedIndex" | "createdIndex" | "index", Value::Number(index)) => {
             relative(index.as_i64().unwrap_or(0), base).into()
         }
-        ("expiration", _) => "TIME".into(),
-        ("cluster_id" | "member_id" | "raft_term" | "ID" | "memberID" | "id", Value::String(_)) => {
-            "ID".into()
-        }
+        ("expiration" | "startTime" | "uptime", _) => "TIME".into(),
+        // etcd counts more than what it was asked.
+        (name, Value::Number(_)) if name.ends_with("Success") || name.ends_with("Fail") => "COUNT".into(),
+        ("expireCount", _) => "COUNT".into(),
+        (
+            "cluster_id" | "member_id" | "raft_term" | "ID" | "memberID" | "id" | "leader",
+            Value::String(_),
+        ) => "ID".into(),
         ("key", Value::String(key)) if key.rsplit('/').next().is_some_and(|last| last.len() == 20) => {
             let (dir, last) = key.rsplit_once('/').unwrap_or(("", key));
             match last.parse::<i64>() {
