@@ -20,7 +20,8 @@ fn pull(place: &Place, store: &Store, name: &str, mirrors: &[String]) -> Result<
     };
     let reference = Reference::parse(name).expect("fine");
     let client = Registry::new(config);
-    let pulled = client.pull(store, &reference, &Auth::default(), None, &place.sink());
+    let (auth, sink) = (Auth::default(), place.sink());
+    let pulled = client.pull(store, &reference, &auth, None, &sink);
     place.runtime.block_on(pulled).map_err(|error| error.report())
 }
 
