@@ -151,7 +151,8 @@ impl Ran {
 }
 
 /// `ssh`, `scp` or `sftp` of OpenSSH, with this key and none of the user's settings.
-fn stock_client(program: &str, key: &Path) -> Command {
+#[must_use]
+pub fn stock_client(program: &str, key: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg("-i").arg(key).args(["-F", "none"]).stdin(Stdio::null());
     let quiet = ["BatchMode=yes", "LogLevel=ERROR", "IdentitiesOnly=yes", "ConnectTimeout=20"];

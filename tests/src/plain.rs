@@ -184,6 +184,7 @@ impl Plain {
             qemu: child,
             ssh,
             keyboard: file("keyboard"),
+            typist: None,
             console: file("console"),
             report: file("report"),
         })
@@ -211,6 +212,7 @@ pub struct Running<'a> {
     qemu: Child,
     ssh: u16,
     keyboard: PathBuf,
+    typist: Option<UnixStream>,
     console: PathBuf,
     report: PathBuf,
 }
@@ -226,8 +228,13 @@ impl Running<'_> {
     ///
     /// # Errors
     /// QEMU is gone.
-    pub fn type_in(&self, text: &str) -> Result<()> {
-        UnixStream::connect(&self.keyboard)?.write_all(text.as_bytes())?;
+    pub fn type_in(&mut self, text: &str) -> Result<()> {
+        // One connection for all: QEMU forgets what the machine has not read yet when it is closed, and the
+        // machine reads sixteen bytes at a time.
+        if self.typist.is_none() {
+            self.typist = Some(UnixStream::connect(&self.keyboard)?);
+        }
+        self.typist.as_mut().context("there is a keyboard")?.write_all(text.as_bytes())?;
         Ok(())
     }
 

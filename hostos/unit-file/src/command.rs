@@ -23,93 +23,131 @@ pub struct ExecCommand {
 
 /// Why a command line cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// Words cannot be told apart.
-    #[error("command line `{0}` has unbalanced quotes")]
-    Unbalanced(String),
-    /// Only prefixes, or nothing before a `;`.
-    #[error("command line `{0}` names no program")]
-    NoProgram(String),
-    /// The program is neither absolute nor a plain name.
-    #[error("program `{0}` must be an absolute path or a plain name")]
-    BadProgram(String),
-    /// `@` without a name for `argv[0]`.
-    #[error("command line `{0}` has `@` but no name for the process behind the program")]
-    NoArgvZero(String),
+#[error("{reason}: {line}")]
+pub struct CommandError {
+    line: String,
+    reason: Reason,
+    /// Whether the unit cannot be started for it. Where a failure of the command is ignored, so is this.
+    pub is_fatal: bool,
+}
+
+/// In systemd's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Reason {
+    #[error("Unbalanced quoting")]
+    Unbalanced,
+    #[error("Empty path in command line")]
+    NoProgram,
+    #[error("Executable name contains special characters")]
+    Characters,
+    #[error("Neither a valid executable name nor an absolute path")]
+    BadProgram,
+    #[error("Executable path specifies a directory")]
+    Directory,
+    #[error("Empty executable name or zeroeth argument")]
+    NoArgvZero,
 }
 
 /// The commands of one `Exec*=` value. `expand` replaces specifiers in each word.
 ///
 /// # Errors
-/// The line is not valid; systemd skips such a line with a warning.
+/// The line is not valid.
 pub fn parse_exec(value: &str, expand: &dyn Fn(&str) -> String) -> Result<Vec<ExecCommand>, CommandError> {
     let mut commands = Vec::new();
     let mut rest = value.trim_start_matches(is_blank);
     while !rest.is_empty() {
-        let (command, after) = parse_one(value, rest, expand)?;
+        // A lone `;` only separates.
+        if let Some(after) = lone(rest, ";") {
+            rest = after.trim_start_matches(is_blank);
+            continue;
+        }
+        let mut command = ExecCommand::default();
+        rest = command.read(rest, expand).map_err(|reason| CommandError {
+            line: value.to_owned(),
+            reason,
+            is_fatal: !command.ignore_failure,
+        })?;
         commands.push(command);
-        rest = after.trim_start_matches(is_blank);
+        rest = rest.trim_start_matches(is_blank);
     }
     Ok(commands)
 }
 
-fn parse_one<'a>(
-    whole: &str,
-    text: &'a str,
-    expand: &dyn Fn(&str) -> String,
-) -> Result<(ExecCommand, &'a str), CommandError> {
-    let no_program = || CommandError::NoProgram(whole.to_owned());
-    let unbalanced = |_: WordsError| CommandError::Unbalanced(whole.to_owned());
-    let (first, mut rest) = next_word(text).map_err(unbalanced)?.ok_or_else(no_program)?;
-    let mut command = ExecCommand::default();
-    let (program, separate_argv0) = command.take_prefixes(&first);
-    if program.is_empty() || program == ";" {
-        return Err(no_program());
-    }
-    command.path = expand(program);
-    let path = &command.path;
-    if (!path.starts_with('/') && path.contains('/')) || path.ends_with('/') || path == "." || path == ".." {
-        return Err(CommandError::BadProgram(path.clone()));
-    }
-    if separate_argv0 {
-        let missing = || CommandError::NoArgvZero(whole.to_owned());
-        let (name, after) = next_word(rest).map_err(unbalanced)?.ok_or_else(missing)?;
-        command.argv.push(expand(&name));
-        rest = after;
-    } else {
-        command.argv.push(command.path.clone());
-    }
-    loop {
-        let trimmed = rest.trim_start_matches(is_blank);
-        if let Some(after) = trimmed.strip_prefix(';').filter(|r| r.is_empty() || r.starts_with(is_blank)) {
-            return Ok((command, after));
-        }
-        if let Some(after) = trimmed.strip_prefix("\\;").filter(|r| r.is_empty() || r.starts_with(is_blank)) {
-            command.argv.push(";".into());
-            rest = after;
-            continue;
-        }
-        match next_word(trimmed).map_err(unbalanced)? {
-            None => return Ok((command, "")),
-            Some((word, after)) => {
-                command.argv.push(expand(&word));
-                rest = after;
-            }
-        }
-    }
+/// What follows `word`, if that stands at the start of `text` and by itself.
+fn lone<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    text.strip_prefix(word).filter(|rest| rest.is_empty() || rest.starts_with(is_blank))
 }
 
 impl ExecCommand {
-    /// Notes the prefixes of the first word; returns the rest of it and whether `@` was among them.
+    /// Reads one command from the start of `text`, up to a lone `;`. Returns what follows.
+    fn read<'a>(&mut self, text: &'a str, expand: &dyn Fn(&str) -> String) -> Result<&'a str, Reason> {
+        let unbalanced = |_: WordsError| Reason::Unbalanced;
+        let (first, mut rest) = next_word(text).map_err(unbalanced)?.ok_or(Reason::NoProgram)?;
+        let (program, separate_argv0) = self.take_prefixes(&first);
+        let program = expand(program);
+        check_program(&program)?;
+        self.path = simplified(&program);
+        if !separate_argv0 {
+            self.argv.push(program);
+        }
+        loop {
+            let trimmed = rest.trim_start_matches(is_blank);
+            if let Some(after) = lone(trimmed, ";") {
+                rest = after;
+                break;
+            }
+            if let Some(after) = lone(trimmed, "\\;") {
+                self.argv.push(";".into());
+                rest = after;
+                continue;
+            }
+            let Some((word, after)) = next_word(trimmed).map_err(unbalanced)? else {
+                rest = "";
+                break;
+            };
+            self.argv.push(expand(&word));
+            rest = after;
+        }
+        if self.argv.first().is_none_or(String::is_empty) { Err(Reason::NoArgvZero) } else { Ok(rest) }
+    }
+}
+
+fn check_program(path: &str) -> Result<(), Reason> {
+    if path.is_empty() {
+        return Err(Reason::NoProgram);
+    }
+    if path.chars().any(|c| c < ' ' || matches!(c, '"' | '\'' | '\\' | '\x7f')) {
+        return Err(Reason::Characters);
+    }
+    if (!path.starts_with('/') && path.contains('/')) || path == "." || path == ".." {
+        return Err(Reason::BadProgram);
+    }
+    if path.ends_with('/') { Err(Reason::Directory) } else { Ok(()) }
+}
+
+/// Without double slashes and `.` components.
+fn simplified(path: &str) -> String {
+    let Some(absolute) = path.strip_prefix('/') else { return path.to_owned() };
+    let components = absolute.split('/').filter(|component| !matches!(*component, "" | "."));
+    components.fold(String::new(), |path, component| format!("{path}/{component}"))
+}
+
+impl ExecCommand {
+    /// Notes the prefixes of the first word, each once; returns the rest of it and whether `@` was among
+    /// them.
     fn take_prefixes<'a>(&mut self, word: &'a str) -> (&'a str, bool) {
         let mut separate_argv0 = false;
+        let mut exclamations = 0;
         let program = word.trim_start_matches(|c| {
             match c {
-                '-' => self.ignore_failure = true,
-                '@' => separate_argv0 = true,
-                ':' => self.no_expansion = true,
-                '+' => self.full_privileges = true,
-                '!' => self.keep_user = true,
+                '-' if !self.ignore_failure => self.ignore_failure = true,
+                '@' if !separate_argv0 => separate_argv0 = true,
+                ':' if !self.no_expansion => self.no_expansion = true,
+                '+' if !self.full_privileges && exclamations == 0 => self.full_privileges = true,
+                '!' if !self.full_privileges && exclamations < 2 => {
+                    exclamations += 1;
+                    self.keep_user = true;
+                }
                 _ => return false,
             }
             true
@@ -190,9 +228,10 @@ mod tests {
         let command = &parse("-@/bin/sh shell -c x").expect("valid")[0];
         assert!(command.ignore_failure && command.path == "/bin/sh");
         assert_eq!(command.argv, ["shell", "-c", "x"]);
-        let command = &parse(":+-!docker ps").expect("valid")[0];
-        assert!(command.no_expansion && command.full_privileges && command.keep_user);
+        let command = &parse(":+-docker ps").expect("valid")[0];
+        assert!(command.no_expansion && command.full_privileges && !command.keep_user);
         assert_eq!(command.argv, ["docker", "ps"]);
+        assert!(parse("!!/bin/x").expect("valid")[0].keep_user);
     }
 
     #[test]
@@ -205,12 +244,40 @@ mod tests {
 
     #[test]
     fn bad_lines() {
-        assert_eq!(parse("-"), Err(CommandError::NoProgram("-".into())));
-        assert_eq!(parse("bin/x"), Err(CommandError::BadProgram("bin/x".into())));
-        assert_eq!(parse("/bin/"), Err(CommandError::BadProgram("/bin/".into())));
-        assert_eq!(parse("@/bin/x"), Err(CommandError::NoArgvZero("@/bin/x".into())));
-        assert_eq!(parse("/bin/x 'a"), Err(CommandError::Unbalanced("/bin/x 'a".into())));
+        for (line, reason, is_fatal) in [
+            ("-", "Empty path in command line", false),
+            ("- /bin/x", "Empty path in command line", false),
+            ("bin/x", "Neither a valid executable name nor an absolute path", true),
+            ("--/bin/x", "Neither a valid executable name nor an absolute path", false),
+            ("-@-/bin/x a", "Neither a valid executable name nor an absolute path", false),
+            ("+!/bin/x", "Neither a valid executable name nor an absolute path", true),
+            ("/bin/", "Executable path specifies a directory", true),
+            ("@/bin/x", "Empty executable name or zeroeth argument", true),
+            ("/bin/x 'a", "Unbalanced quoting", true),
+            ("-/bin/x 'a\\", "Unbalanced quoting", false),
+            ("/bin/\\x", "Executable name contains special characters", true),
+            ("/bin/\\n", "Executable name contains special characters", true),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!((error.to_string(), error.is_fatal), (format!("{reason}: {line}"), is_fatal));
+        }
         assert_eq!(parse(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_simplest_path_and_called_as_it_is_written() {
+        let commands = parse("/R///slash r1/// ; @/R/./s ///argv0 ; \"/a b/c\" -1 ; /d\\s").expect("valid");
+        let read: Vec<_> = commands.iter().map(|c| (c.path.as_str(), c.argv.join("|"))).collect();
+        let expected = [
+            ("/R/slash", "/R///slash|r1///"),
+            ("/R/s", "///argv0"),
+            ("/a b/c", "/a b/c|-1"),
+            ("/d ", "/d "),
+        ];
+        assert_eq!(read, expected.map(|(path, argv)| (path, argv.to_owned())));
+        assert_eq!(parse("; /a ; ; /b ;").expect("valid").len(), 2);
+        assert_eq!(parse("/find \\; /x").expect("valid")[0].argv, ["/find", ";", "/x"]);
+        assert_eq!(parse("/find \\;x \\073").expect("valid")[0].argv, ["/find", "\\;x", ";"]);
     }
 
     #[test]

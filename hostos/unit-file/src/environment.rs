@@ -159,6 +159,9 @@ mod tests {
         assert_eq!(file("A=\"x y\"\nB='x \"y'\nC=\"a\nb\"\n"), "A=<x y> B=<x \"y> C=<a\nb>");
         assert_eq!(file("A=a\\\nb\nB=\"q\\\"q \\$x \\n\"\nC=a#b"), "A=<ab> B=<q\"q $x \\n> C=<a#b>");
         assert_eq!(file("# c\\\nA=1\nB=2"), "B=<2>", "a comment goes on behind a backslash");
+        let joined = file("a=a\nb=b\\\nc\nd=d\\\ne\\\nf\ng=g\\ \nh=h\ni=i\\");
+        assert_eq!(joined, "a=<a> b=<bc> d=<def> g=<g > h=<h> i=<i>");
+        assert_eq!(file("#A=\"-d \\\n#--b \\\nB=1"), "", "nor does a comment end in its middle");
         assert_eq!(file("export A=1\nB=3"), "B=<3>");
     }
 }

@@ -25,6 +25,6 @@ pub use name::{NameError, UnitKind, UnitName, escape, escape_path, unescape, une
 pub use parse::{Assignment, ParseError, Problem, UnitFile};
 pub use signal::{signal_from_name, signal_name};
 pub use specifier::{Specifiers, expand};
-pub use time_span::{TimeSpan, format_span, parse_span};
+pub use time_span::{TimeSpan, format_relative, format_span, parse_span};
 pub use value::{parse_bool, parse_percent, parse_size};
 pub use words::{WordsError, split_words};

@@ -171,12 +171,28 @@ impl UnitName {
         Self { full: format!("{}.{}", self.stem(), kind.suffix()), kind }
     }
 
-    /// As operators type it: a missing suffix becomes `.service`.
+    /// As operators type it: a path is its mount or device, what names may not have is escaped, and a
+    /// missing suffix becomes `.service`.
     ///
     /// # Errors
-    /// The rest of the name is not valid.
+    /// The name is empty or too long.
     pub fn from_operator(text: &str) -> Result<Self, NameError> {
-        text.parse().or_else(|_| format!("{text}.service").parse())
+        if let Ok(name) = text.parse() {
+            return Ok(name);
+        }
+        if text.starts_with('/') && !text.split('/').any(|part| part == "..") {
+            let device = ["/dev/", "/sys/"].iter().any(|place| text.len() > place.len() && text.starts_with(place));
+            return format!("{}.{}", escape_path(text), if device { "device" } else { "mount" }).parse();
+        }
+        let mut name = String::new();
+        for byte in text.bytes() {
+            match byte {
+                b'/' => name.push('-'),
+                _ if byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte) => name.push(byte.into()),
+                _ => name.push_str(&format!("\\x{byte:02x}")),
+            }
+        }
+        if name.is_empty() { name.parse() } else { name.parse().or_else(|_| format!("{name}.service").parse()) }
     }
 }
 
@@ -246,10 +262,10 @@ pub fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The unit-name form of an absolute path: `/` is `-`, `/a/b` is `a-b`.
+/// The unit-name form of an absolute path without `..`: `/` is `-`, `/a/b` is `a-b`.
 #[must_use]
 pub fn escape_path(path: &str) -> String {
-    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.is_empty() { "-".into() } else { escape(&parts.join("/")) }
 }
 

@@ -11,7 +11,8 @@ pub enum TimeSpan {
     Infinite,
 }
 
-const UNITS: [(&str, u64); 31] = [
+/// In the order in which they are tried: each starts where the number ends.
+const UNITS: [(&str, u64); 30] = [
     ("seconds", 1_000_000),
     ("second", 1_000_000),
     ("sec", 1_000_000),
@@ -42,50 +43,73 @@ const UNITS: [(&str, u64); 31] = [
     ("us", 1),
     ("µs", 1),
     ("μs", 1),
-    ("", 0),
 ];
+
+const SPACES: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// A span; a number without unit counts in `default_unit`. Empty or odd text is nothing.
 #[must_use]
 pub fn parse_span(text: &str, default_unit: Duration) -> Option<TimeSpan> {
-    let text = text.trim();
+    let text = text.trim_matches(SPACES);
     if text == "infinity" {
         return Some(TimeSpan::Infinite);
     }
-    let mut total: u128 = 0;
-    let mut rest = text;
-    if rest.is_empty() {
+    if text.is_empty() {
         return None;
     }
+    let default_unit = u64::try_from(default_unit.as_micros()).ok()?;
+    let mut total: u64 = 0;
+    let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, after) = rest.split_at(digits);
-        let after = after.trim_start();
-        let letters = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
-        let (unit, tail) = after.split_at(letters);
-        let factor = match UNITS.iter().find(|(name, _)| *name == unit)? {
-            ("", _) => default_unit.as_micros(),
-            (_, factor) => u128::from(*factor),
+        let number = Number::read(&mut rest)?;
+        let behind = rest.trim_start_matches(SPACES);
+        let unit = UNITS.iter().find_map(|(name, factor)| Some((behind.strip_prefix(name)?, *factor)));
+        let (tail, factor) = match unit {
+            // `12.34.56` is no span, `12.34 .56` and `12.34s.56` are.
+            None if behind.len() == rest.len() && !rest.is_empty() => return None,
+            None => (behind, default_unit),
+            Some(found) => found,
         };
-        total = total.checked_add(scaled(number, factor)?)?;
-        rest = tail.trim_start();
+        total = total.checked_add(number.times(factor)?)?;
+        rest = tail.trim_start_matches(SPACES);
     }
-    let micros = u64::try_from(total).ok().filter(|micros| *micros < u64::MAX / 2)?;
-    Some(TimeSpan::Finite(Duration::from_micros(micros)))
+    (total < u64::MAX).then(|| TimeSpan::Finite(Duration::from_micros(total)))
 }
 
-fn scaled(number: &str, factor: u128) -> Option<u128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
+struct Number<'a> {
+    whole: i64,
+    /// Digits.
+    fraction: &'a str,
+}
+
+impl<'a> Number<'a> {
+    /// Takes one from the start of `rest`: `5`, `+5`, `5.5`, `.5`.
+    fn read(rest: &mut &'a str) -> Option<Self> {
+        let digits = |text: &'a str| {
+            text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+        };
+        let (whole, behind) = digits(rest.strip_prefix('+').unwrap_or(rest));
+        let Some(behind) = behind.strip_prefix('.').filter(|_| !whole.is_empty() || rest.starts_with('.'))
+        else {
+            *rest = behind;
+            return Some(Self { whole: whole.parse().ok()?, fraction: "" });
+        };
+        let (fraction, behind) = digits(behind);
+        *rest = behind;
+        let whole = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        (!fraction.is_empty()).then_some(Self { whole, fraction })
     }
-    let mut total = if whole.is_empty() { 0 } else { whole.parse::<u128>().ok()?.checked_mul(factor)? };
-    let mut scale = factor;
-    for digit in fraction.chars() {
-        scale /= 10;
-        total += u128::from(digit.to_digit(10)?) * scale;
+
+    fn times(&self, factor: u64) -> Option<u64> {
+        let whole = u64::try_from(self.whole).ok().filter(|whole| *whole < u64::MAX / factor)?;
+        let mut total = whole * factor;
+        let mut scale = factor;
+        for digit in self.fraction.chars() {
+            scale /= 10;
+            total = total.checked_add(u64::from(digit.to_digit(10)?) * scale)?;
+        }
+        Some(total)
     }
-    Some(total)
 }
 
 /// As systemd prints spans: `1min 30s`, `1.500s`, `0`. Parts below `accuracy` are left out.
@@ -105,7 +129,7 @@ pub fn format_span(span: Duration, accuracy: Duration) -> String {
     let accuracy = accuracy.as_micros().max(1);
     let mut left = span.as_micros();
     let mut out: Vec<String> = Vec::new();
-    for (index, (name, size)) in PARTS.into_iter().enumerate() {
+    for (name, size) in PARTS {
         if left == 0 || (left < accuracy && !out.is_empty()) {
             break;
         }
@@ -120,8 +144,7 @@ pub fn format_span(span: Duration, accuracy: Duration) -> String {
             out.push(format!("{whole}.{decimals}{name}"));
             break;
         }
-        let plural = if index == 1 && whole > 1 { "s" } else { "" };
-        out.push(format!("{whole}{name}{plural}"));
+        out.push(format!("{whole}{name}"));
         left = rest;
     }
     if out.is_empty() { "0".into() } else { out.join(" ") }
@@ -138,39 +161,39 @@ fn decimals(rest: u128, size: u128, accuracy: u128) -> Option<String> {
     (digits > 0).then(|| format!("{shown:0digits$}"))
 }
 
+/// How long ago something was, or how long until it is, as systemd says it: the larger the span, the
+/// rougher. `3 weeks 1 day`, `2 days`, `7h`, `1h 5min`.
+#[must_use]
+pub fn format_relative(span: Duration) -> String {
+    const DAY: u64 = 86_400;
+    const MONTH: u64 = 2_629_800;
+    const YEAR: u64 = 31_557_600;
+    let many = |count: u64, name: &str| format!("{count} {name}{}", if count == 1 { "" } else { "s" });
+    let seconds = span.as_secs();
+    match seconds {
+        0 if span.is_zero() => "now".to_owned(),
+        0 if span.as_millis() == 0 => format!("{}us", span.as_micros()),
+        0 => format!("{}ms", span.as_millis()),
+        1..60 => format!("{seconds}s"),
+        60..300 => format!("{}min {}s", seconds / 60, seconds % 60),
+        300..3600 => format!("{}min", seconds / 60),
+        3600..21_600 => format!("{}h {}min", seconds / 3600, seconds % 3600 / 60),
+        21_600..90_000 => format!("{}h", seconds / 3600),
+        90_000..172_800 => format!("1 day {}h", (seconds - DAY) / 3600),
+        172_800..604_800 => many(seconds / DAY, "day"),
+        604_800..MONTH => {
+            format!("{} {}", many(seconds / (7 * DAY), "week"), many(seconds % (7 * DAY) / DAY, "day"))
+        }
+        MONTH..YEAR => format!("{} {}", many(seconds / MONTH, "month"), many(seconds % MONTH / DAY, "day")),
+        _ => format!("{} {}", many(seconds / YEAR, "year"), many(seconds % YEAR / MONTH, "month")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    fn millis(text: &str) -> Option<u128> {
-        match parse_span(text, SECOND)? {
-            TimeSpan::Finite(span) => Some(span.as_millis()),
-            TimeSpan::Infinite => Some(u128::MAX),
-        }
-    }
-
-    #[test]
-    fn spans() {
-        for (text, expected) in [
-            ("0", 0),
-            ("90", 90_000),
-            ("1min 30s", 90_000),
-            ("1min30s", 90_000),
-            ("2h", 7_200_000),
-            ("500ms", 500),
-            ("1.5", 1500),
-            ("5 minutes", 300_000),
-            ("infinity", u128::MAX),
-            ("1y", 31_557_600_000),
-        ] {
-            assert_eq!(millis(text), Some(expected), "{text}");
-        }
-        for bad in ["", "x", "5x", "s", "-5", "5 6x", "."] {
-            assert_eq!(millis(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn printed() {
@@ -186,5 +209,22 @@ mod tests {
         }
         assert_eq!(format_span(Duration::from_micros(1_234_567), Duration::from_millis(1)), "1.234s");
         assert_eq!(format_span(Duration::from_micros(61_234_567), SECOND), "1min 1s");
+    }
+    #[test]
+    fn long_spans_are_told_roughly() {
+        for (seconds, expected) in [
+            (0, "now"),
+            (59, "59s"),
+            (61, "1min 1s"),
+            (3599, "59min"),
+            (3661, "1h 1min"),
+            (23 * 3600, "23h"),
+            (25 * 3600, "1 day 1h"),
+            (7 * 86_400, "1 week 0 days"),
+            (40 * 86_400, "1 month 9 days"),
+            (800 * 86_400, "2 years 2 months"),
+        ] {
+            assert_eq!(format_relative(Duration::from_secs(seconds)), expected);
+        }
     }
 }

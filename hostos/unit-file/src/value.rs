@@ -10,37 +10,54 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Bytes: a number with an optional fraction and one of `K M G T P E` (powers of 1024) or `B`.
+const SIZES: [(&str, u64); 8] = [
+    ("E", 1 << 60),
+    ("P", 1 << 50),
+    ("T", 1 << 40),
+    ("G", 1 << 30),
+    ("M", 1 << 20),
+    ("K", 1 << 10),
+    ("B", 1),
+    ("", 1),
+];
+
+/// Bytes: a number with an optional fraction and one of `K M G T P E` (powers of 1024) or `B`; several of
+/// them, the larger unit first, add up: `1G 500M`.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let factor: u64 = match text[digits..].trim() {
-        "" | "B" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        "T" => 1 << 40,
-        "P" => 1 << 50,
-        "E" => 1 << 60,
-        _ => return None,
-    };
-    let number = &text[..digits];
-    match number.split_once('.') {
-        None => number.parse::<u64>().ok()?.checked_mul(factor),
-        Some((whole, fraction)) => {
-            let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
-            let part: f64 = format!("0.{fraction}").parse().ok()?;
-            #[expect(
-                clippy::cast_precision_loss,
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a fraction of a size is not exact in the first place"
-            )]
-            let part = (part * factor as f64) as u64;
-            whole.checked_add(part)
+    let mut rest = text.trim();
+    let mut units = &SIZES[..];
+    let mut total: u64 = 0;
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    loop {
+        let (whole, behind) = rest.split_at(digits(rest));
+        let fraction = behind.strip_prefix('.').map(|behind| &behind[..digits(behind)]);
+        let behind = behind[fraction.map_or(0, |fraction| 1 + fraction.len())..].trim_start();
+        let at = units.iter().position(|(name, _)| behind.starts_with(name))?;
+        let (name, factor) = units[at];
+        let part = whole.parse::<u64>().ok()?.checked_mul(factor)?;
+        total = total.checked_add(part)?.checked_add(fraction_of(fraction.unwrap_or_default(), factor)?)?;
+        (rest, units) = (behind[name.len()..].trim_start(), &units[at + 1..]);
+        if rest.is_empty() {
+            return Some(total);
         }
     }
+}
+
+/// The decimals of a number of `factor` bytes.
+fn fraction_of(decimals: &str, factor: u64) -> Option<u64> {
+    if decimals.is_empty() {
+        return Some(0);
+    }
+    let part: f64 = format!("0.{decimals}").parse().ok()?;
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a fraction of a size is not exact in the first place"
+    )]
+    let part = (part * factor as f64) as u64;
+    Some(part)
 }
 
 /// `12.5%` in hundredths of a percent (1250).
@@ -66,6 +83,8 @@ mod tests {
         assert_eq!((parse_bool("Yes"), parse_bool("off"), parse_bool("2")), (Some(true), Some(false), None));
         assert_eq!(parse_size("64M"), Some(64 << 20));
         assert_eq!(parse_size("1.5K"), Some(1536));
+        assert_eq!(parse_size("1G 5M2K 7"), Some((1 << 30) + (5 << 20) + (2 << 10) + 7));
+        assert_eq!((parse_size("5M 1G"), parse_size("1 2"), parse_size("10.M")), (None, None, Some(10 << 20)));
         assert_eq!(
             (parse_size("99999999999999999999"), parse_size("5Q"), parse_size("")),
             (None, None, None)

@@ -19,7 +19,22 @@ fn a_machine_of_256_mib_boots_over_the_network_and_lives_in_memory() -> Result<(
     ensure!(state["detail"] == "no state disk: everything is kept in memory", "{state}");
     ensure!(running.ssh("docker version")?.contains("Server"));
     ensure!(running.ssh("grep ' /var ' /proc/mounts")?.contains("tmpfs"));
-    files_go_there_and_back(&running, &machine.path("sent"), &machine.path("returned"))
+    files_go_there_and_back(&running, &machine.path("sent"), &machine.path("returned"))?;
+    a_terminal_is_there_for_whoever_logs_in(&running)
+}
+
+/// With the stock `ssh`: what is typed is edited, remembered and run.
+fn a_terminal_is_there_for_whoever_logs_in(machine: &Running<'_>) -> Result<()> {
+    let up_and_to_the_start = "\x1b[A\x01";
+    let shown = machine.session(&format!(
+        "echo in$((40+2))side\n{up_and_to_the_start}W=x; \necho $W-$TERM; tty\nfor i in 1 2\ndo echo lo$i\ndone\nexit 7\n"
+    ))?;
+    for wanted in ["in42side\r\n", "x-", "/dev/pts/", "lo2\r\n", "core@"] {
+        ensure!(shown.stdout.contains(wanted), "{wanted:?} is missing: {:?}", shown.stdout);
+    }
+    ensure!(shown.stdout.matches("in42side\r\n").count() == 2, "{:?}", shown.stdout);
+    ensure!(shown.code == Some(7), "{shown:?}");
+    Ok(())
 }
 
 /// With the stock `scp` and `sftp`.

@@ -11,6 +11,11 @@ pub(super) struct Call {
     /// Names as of `set -o`.
     pub(super) on: Vec<String>,
     pub(super) off: Vec<String>,
+    /// For a session: it is asked to be interactive, or a login's.
+    pub(super) interactive: bool,
+    pub(super) login: bool,
+    /// Its settings are not to be read.
+    pub(super) bare: bool,
 }
 
 /// What is to be run.
@@ -41,16 +46,18 @@ impl Call {
     pub(super) fn read(words: &[String]) -> Option<Self> {
         let own = words.first()?;
         let mut call = Self { name: own.clone(), ..Self::default() };
-        let (mut command, mut session) = (false, own.starts_with('-'));
+        call.login = own.starts_with('-');
+        let (mut command, mut from_input) = (false, false);
         let mut at = 1;
         while let Some(word) = words.get(at).filter(|word| word.len() > 1 && word.starts_with(['-', '+'])) {
             at += 1;
             let set = word.starts_with('-');
             match word.as_str() {
                 "--" => break,
-                "--norc" | "--noprofile" | "--noediting" => continue,
+                "--noediting" => continue,
+                "--norc" | "--noprofile" => call.bare = true,
                 "--posix" => call.on.push("posix".to_owned()),
-                "--login" => session = true,
+                "--login" => call.login = true,
                 long if long.starts_with("--") => return None,
                 _ => {}
             }
@@ -58,7 +65,9 @@ impl Call {
                 let list = if set { &mut call.on } else { &mut call.off };
                 match letter {
                     'c' if set => command = true,
-                    'i' | 'l' if set => session = true,
+                    'i' if set => call.interactive = true,
+                    'l' if set => call.login = true,
+                    's' if set => from_input = true,
                     'o' => {
                         list.push(words.get(at)?.clone());
                         at += 1;
@@ -74,12 +83,13 @@ impl Call {
         if command {
             call.work = Work::Command(rest.next()?);
             call.name = rest.next().unwrap_or(call.name);
-        } else if let Some(script) = rest.next() {
+        } else if let Some(script) = rest.by_ref().take(usize::from(!from_input)).next() {
             call.name.clone_from(&script);
             call.work = Work::Script(script);
         }
         call.args = rest.collect();
-        // A login or interactive shell reads its settings first, which is the front end's to do.
+        // Settings are read for sessions only; a command with them is the front end's to do.
+        let session = call.login || call.interactive;
         (!session || call.work == Work::Session).then_some(call)
     }
 }
@@ -105,11 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn sessions_and_the_unusual_are_left_to_the_front_end() {
-        for line in ["bash", "-bash", "bash -l", "bash -i --norc"] {
+    fn sessions_have_arguments_too_and_the_unusual_is_left_to_the_front_end() {
+        for line in ["bash", "-bash", "bash -l", "bash -i --norc", "bash -s a"] {
             assert_eq!(read(line).map(|call| call.work), Some(Work::Session), "{line}");
         }
-        for line in ["bash --version", "bash -s a", "bash -lc text", "bash --rcfile f", "sh -c"] {
+        assert_eq!(read("bash -s a b").map(|call| call.args), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert!(read("-bash").is_some_and(|call| call.login && !call.interactive));
+        for line in ["bash --version", "bash -lc text", "bash --rcfile f", "sh -c"] {
             assert_eq!(read(line), None, "{line}");
         }
     }

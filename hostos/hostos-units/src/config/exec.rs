@@ -1,8 +1,9 @@
 //! The environment a process of a unit runs in.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use unit_file::{parse_bool, parse_environment, parse_size};
+use unit_file::{TimeSpan, parse_bool, parse_size, parse_span};
 
 use super::Section;
 
@@ -148,26 +149,28 @@ impl ExecConfig {
     pub(crate) fn parse(section: &Section<'_>) -> Self {
         let octal = |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
         let directories = |key: &str| Directories {
-            names: section.words(key).into_iter().filter(|name| inside(name)).collect(),
+            names: section.parsed_words(key, |name| Some(name.to_owned()).filter(|name| inside(name))),
             mode: section.parsed(&format!("{key}Mode"), octal).unwrap_or(0o755),
         };
-        let file_size = |text: &str| text.parse::<i32>().ok();
+        let within = |text: &str, low: i32, high: i32| {
+            text.parse::<i32>().ok().filter(|value| (low..=high).contains(value))
+        };
         Self {
             user: section.text("User"),
             group: section.text("Group"),
             supplementary_groups: section.words("SupplementaryGroups"),
             dynamic_user: section.flag("DynamicUser", false),
-            working_directory: section.text("WorkingDirectory").map(|text| optional(&text)),
+            working_directory: section.parsed("WorkingDirectory", working_directory),
             root_directory: section.text("RootDirectory").map(PathBuf::from),
             environment: environment(section),
-            environment_files: section.list("EnvironmentFile").iter().map(|text| optional(text)).collect(),
-            pass_environment: section.words("PassEnvironment"),
+            environment_files: environment_files(section),
+            pass_environment: section.parsed_words("PassEnvironment", |name| {
+                Some(name.to_owned()).filter(|name| unit_file::valid_variable_name(name))
+            }),
             unset_environment: section.words("UnsetEnvironment"),
             umask: section.parsed("UMask", octal).unwrap_or(0o022),
-            nice: section.parsed("Nice", file_size).filter(|nice| (-20..=19).contains(nice)),
-            oom_score_adjust: section
-                .parsed("OOMScoreAdjust", file_size)
-                .filter(|score| (-1000..=1000).contains(score)),
+            nice: section.parsed("Nice", |text| within(text, -20, 19)),
+            oom_score_adjust: section.parsed("OOMScoreAdjust", |text| within(text, -1000, 1000)),
             io_priority: io_priority(section),
             limits: limits(section),
             input: input(section),
@@ -186,7 +189,7 @@ impl ExecConfig {
             cache: directories("CacheDirectory"),
             logs: directories("LogsDirectory"),
             configuration: directories("ConfigurationDirectory"),
-            keep_runtime: section.text("RuntimeDirectoryPreserve").is_some_and(|text| text != "no"),
+            keep_runtime: section.parsed("RuntimeDirectoryPreserve", kept).unwrap_or(false),
         }
     }
 }
@@ -194,6 +197,52 @@ impl ExecConfig {
 /// A relative path that stays below its folder.
 fn inside(name: &str) -> bool {
     !name.starts_with('/') && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+/// `-` before a relative path has it ignored; alone it is [`ExecConfig::fatal`].
+fn working_directory(text: &str) -> Option<(String, bool)> {
+    let (path, missing) = optional(text);
+    let known = path.starts_with('/') || path == "~";
+    (known || !missing).then_some((path, missing))
+}
+
+fn environment_files(section: &Section<'_>) -> Vec<(String, bool)> {
+    let mut found = Vec::new();
+    for text in section.list("EnvironmentFile") {
+        let (path, missing) = optional(&text);
+        if path.starts_with('/') {
+            found.push((path, missing));
+        } else {
+            section.warn("EnvironmentFile", &text);
+        }
+    }
+    found
+}
+
+fn kept(text: &str) -> Option<bool> {
+    if text == "restart" { Some(true) } else { parse_bool(text) }
+}
+
+impl ExecConfig {
+    /// What a unit is not started for, rather than without it.
+    pub(crate) fn fatal(&self) -> Option<String> {
+        let names = [&self.user, &self.group].into_iter().flatten();
+        if let Some(name) = names.into_iter().find(|name| !could_be_a_name(name)) {
+            return Some(format!("Invalid user/group name or numeric ID: {name}"));
+        }
+        let working = self.working_directory.as_ref().map(|(path, _)| path.as_str());
+        if let Some(path) = working.filter(|path| !path.starts_with('/') && *path != "~") {
+            return Some(format!("WorkingDirectory= path is not absolute: {path}"));
+        }
+        let root = self.root_directory.as_ref().filter(|path| !path.is_absolute());
+        root.map(|path| format!("RootDirectory= path is not absolute: {}", path.display()))
+    }
+}
+
+/// Of a user or a group, by systemd's relaxed rules.
+fn could_be_a_name(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, ':' | '/');
+    !matches!(name, "." | "..") && !name.contains(odd) && name.trim() == name
 }
 
 /// The text without a leading `-`, and whether it had one.
@@ -205,9 +254,18 @@ fn optional(text: &str) -> (String, bool) {
 fn environment(section: &Section<'_>) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for value in section.file.list(section.name, "Environment") {
-        for (name, value) in parse_environment(value) {
-            found.retain(|(known, _)| *known != name);
-            found.push((name, section.expand(&value)));
+        let Ok(words) = unit_file::split_words(value) else {
+            section.warn("Environment", value);
+            continue;
+        };
+        for word in words {
+            match word.split_once('=').filter(|(name, _)| unit_file::valid_variable_name(name)) {
+                Some((name, value)) => {
+                    found.retain(|(known, _)| known != name);
+                    found.push((name.to_owned(), section.expand(value)));
+                }
+                None => section.warn("Environment", &word),
+            }
         }
     }
     found
@@ -246,19 +304,36 @@ fn io_priority(section: &Section<'_>) -> Option<i32> {
     (class.is_some() || level.is_some()).then(|| (class.unwrap_or(2) << 13) | level.unwrap_or(4))
 }
 
+/// One side of a limit, in the unit of its resource: seconds, microseconds, bytes or just a number.
+fn limit(resource: u32, text: &str) -> Option<u64> {
+    let micros = |unit| match parse_span(text, unit)? {
+        TimeSpan::Finite(span) => u64::try_from(span.as_micros()).ok(),
+        TimeSpan::Infinite => Some(libc::RLIM_INFINITY),
+    };
+    let signed = |digits: &str| digits.parse::<u64>().ok();
+    match resource {
+        _ if text == "infinity" => Some(libc::RLIM_INFINITY),
+        libc::RLIMIT_CPU => micros(Duration::from_secs(1)).map(|micros| micros.div_ceil(1_000_000)),
+        libc::RLIMIT_RTTIME => micros(Duration::from_micros(1)),
+        // Of a nice level, or as the kernel counts: 1 for level 19, 40 for -20.
+        libc::RLIMIT_NICE => match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(level), _) => signed(level).filter(|level| *level < 20).map(|level| 20 - level),
+            (_, Some(level)) => signed(level).filter(|level| *level <= 20).map(|level| 20 + level),
+            _ => signed(text).filter(|value| *value <= 40),
+        },
+        libc::RLIMIT_NOFILE
+        | libc::RLIMIT_NPROC
+        | libc::RLIMIT_LOCKS
+        | libc::RLIMIT_SIGPENDING
+        | libc::RLIMIT_RTPRIO => text.parse().ok(),
+        _ => parse_size(text),
+    }
+}
+
 fn limits(section: &Section<'_>) -> Vec<(u32, u64, u64)> {
     let mut found = Vec::new();
     for (key, resource) in LIMITS {
-        let one = |text: &str| match text {
-            "infinity" => Some(libc::RLIM_INFINITY),
-            _ if resource == libc::RLIMIT_CPU => {
-                match unit_file::parse_span(text, std::time::Duration::from_secs(1))? {
-                    unit_file::TimeSpan::Finite(span) => Some(span.as_secs()),
-                    unit_file::TimeSpan::Infinite => Some(libc::RLIM_INFINITY),
-                }
-            }
-            _ => parse_size(text),
-        };
+        let one = |text: &str| limit(resource, text);
         let both = |text: &str| match text.split_once(':') {
             Some((soft, hard)) => one(soft).zip(one(hard)).filter(|(soft, hard)| soft <= hard),
             None => one(text).map(|limit| (limit, limit)),
@@ -269,9 +344,14 @@ fn limits(section: &Section<'_>) -> Vec<(u32, u64, u64)> {
 }
 
 fn sandbox(section: &Section<'_>) -> Sandbox {
+    let path = |word: &str| {
+        let (path, missing) = optional(word);
+        // `+` means below RootDirectory=, which is where all paths are here.
+        let path = path.strip_prefix('+').map_or(path.clone(), str::to_owned);
+        path.starts_with('/').then_some((path, missing))
+    };
     let paths = |keys: [&str; 2]| -> Vec<(String, bool)> {
-        let words = keys.into_iter().flat_map(|key| section.words(key));
-        words.map(|word| optional(&word)).filter(|(path, _)| path.starts_with('/')).collect()
+        keys.into_iter().flat_map(|key| section.parsed_words(key, path)).collect()
     };
     let mut sandbox = Sandbox {
         private_tmp: section.flag("PrivateTmp", false) || section.flag("DynamicUser", false),
@@ -289,6 +369,10 @@ fn sandbox(section: &Section<'_>) -> Sandbox {
             let (word, missing) = optional(&word);
             let (from, to) = word.split_once(':').unwrap_or((&word, &word));
             let to = to.split(':').next().unwrap_or_default();
+            if !from.starts_with('/') || !to.starts_with('/') {
+                section.warn(key, &word);
+                continue;
+            }
             sandbox.binds.push((from.to_owned(), to.to_owned(), read_only, missing));
         }
     }

@@ -8,6 +8,9 @@ pub(crate) mod resources;
 pub(crate) mod service;
 pub(crate) mod triggers;
 
+#[cfg(test)]
+mod settings;
+
 use std::time::Duration;
 
 use unit_file::{Specifiers, TimeSpan, UnitFile, UnitName, parse_bool, parse_span};
@@ -47,6 +50,18 @@ impl<'a> Section<'a> {
     /// All words of a list, with resets; specifiers replaced in each.
     pub(crate) fn words(&self, key: &str) -> Vec<String> {
         self.file.words(self.name, key).iter().map(|word| self.expand(word)).collect()
+    }
+
+    /// Those words of a list that `read` understands; others leave a warning.
+    pub(crate) fn parsed_words<T>(&self, key: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
+        for word in self.words(key) {
+            match read(&word) {
+                Some(value) => found.push(value),
+                None => self.warn(key, &word),
+            }
+        }
+        found
     }
 
     /// The last value that `read` understands; others leave a warning.

@@ -157,6 +157,8 @@ pub(crate) struct ServiceConfig {
     pub(crate) resources: Resources,
 }
 
+const FATAL: &str = "Unit configuration has fatal error, unit will not be started.";
+
 impl ServiceConfig {
     pub(crate) fn commands(&self, step: Step) -> &[ExecCommand] {
         &self.commands[step as usize]
@@ -165,7 +167,10 @@ impl ServiceConfig {
     /// # Errors
     /// Why the unit cannot be started at all.
     pub(crate) fn parse(section: &Section<'_>, options: &Options) -> Result<Self, String> {
-        let commands = Step::ALL.map(|step| commands(section, step.key()));
+        let mut commands: [Vec<ExecCommand>; Step::ALL.len()] = Default::default();
+        for step in Step::ALL {
+            commands[step as usize] = read_commands(section, step.key())?;
+        }
         let has_start = !commands[Step::Start as usize].is_empty();
         let by_name = |text: &str| ServiceType::ALL.into_iter().find(|kind| kind.name() == text);
         let explicit = section
@@ -196,6 +201,10 @@ impl ServiceConfig {
     }
 
     fn check(&self, section: &Section<'_>) -> Result<(), String> {
+        if let Some(reason) = self.exec.fatal() {
+            section.warnings.borrow_mut().push(format!("{}: {reason}", section.unit));
+            return Err(FATAL.into());
+        }
         let starts = self.commands(Step::Start).len();
         let oneshot = self.kind == ServiceType::Oneshot;
         if starts == 0 && self.commands(Step::Stop).is_empty() && !has_success_action(section) {
@@ -225,7 +234,9 @@ fn below_runtime(path: String, options: &Options) -> String {
     if path.starts_with('/') { path } else { options.runtime_dir.join(path).display().to_string() }
 }
 
-fn commands(section: &Section<'_>, key: &str) -> Vec<ExecCommand> {
+/// # Errors
+/// One of them is wrong, and its failure would not be ignored.
+fn read_commands(section: &Section<'_>, key: &str) -> Result<Vec<ExecCommand>, String> {
     let mut found = Vec::new();
     for value in section.file.values(section.name, key) {
         if value.is_empty() {
@@ -234,10 +245,14 @@ fn commands(section: &Section<'_>, key: &str) -> Vec<ExecCommand> {
         }
         match parse_exec(value, &|text| section.expand(text)) {
             Ok(commands) => found.extend(commands),
+            Err(error) if error.is_fatal => {
+                section.warnings.borrow_mut().push(format!("{}: {error}", section.unit));
+                return Err(FATAL.into());
+            }
             Err(error) => section.warnings.borrow_mut().push(format!("{}: {error}, ignoring", section.unit)),
         }
     }
-    found
+    Ok(found)
 }
 
 /// `TimeoutSec=` sets both; whichever of the two comes last in the file counts.
@@ -274,8 +289,8 @@ fn notify_access(section: &Section<'_>, kind: ServiceType) -> NotifyAccess {
 fn exit_statuses(section: &Section<'_>, key: &str) -> ExitStatusSet {
     let mut set = ExitStatusSet::default();
     for word in section.words(key) {
-        if let Ok(code) = word.parse::<i32>() {
-            set.codes.insert(code);
+        if let Ok(code) = word.parse::<u8>() {
+            set.codes.insert(code.into());
         } else if let Some(signal) = unit_file::signal_from_name(&word) {
             set.signals.insert(signal);
         } else if let Some(code) = crate::exit::code_from_name(&word) {

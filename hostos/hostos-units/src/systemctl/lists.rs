@@ -107,12 +107,7 @@ impl Call {
     pub(super) fn list_timers(&self) -> Result<u8, ClientError> {
         let timers = self.connect()?.call(Method::ListTimers)?.timers.unwrap_or_default();
         let now = wall_clock();
-        let span = |micros: u64| {
-            unit_file::format_span(
-                std::time::Duration::from_secs(micros / 1_000_000),
-                std::time::Duration::from_secs(1),
-            )
-        };
+        let span = |micros: u64| unit_file::format_relative(std::time::Duration::from_micros(micros));
         let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         let rows: Vec<_> = timers
             .into_iter()

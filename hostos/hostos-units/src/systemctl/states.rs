@@ -193,10 +193,5 @@ impl Call {
 /// How long ago a moment was, roughly.
 pub(super) fn ago(micros: u64) -> String {
     let past = std::time::Duration::from_micros(crate::clock::wall_clock().saturating_sub(micros));
-    let accuracy = if past.as_secs() > 60 { 1 } else { 0 };
-    let rough = std::time::Duration::from_secs(past.as_secs());
-    if past.as_secs() == 0 {
-        return format!("{}ms", past.as_millis());
-    }
-    unit_file::format_span(rough, std::time::Duration::from_secs(accuracy.max(1)))
+    unit_file::format_relative(past)
 }

@@ -78,7 +78,7 @@ impl Debian {
             .arg(&self.initramfs)
             .args([
                 "-append",
-                "root=/dev/vda rw rootdelay=300 console=ttyS0 no_timer_check quiet panic=-1",
+                "root=/dev/vda rw console=ttyS0 no_timer_check quiet panic=-1",
                 "-no-reboot",
             ])
             .arg("-drive")
