@@ -4,6 +4,7 @@ use go_template::{Missing, Template};
 use quiet_stdout::{put, say};
 use serde_json::{Map, Value, json};
 
+use crate::flags::Options;
 use crate::http::Failure;
 
 /// The header of each field a row may have.
@@ -14,6 +15,13 @@ pub(crate) struct Row {
     pub(crate) fields: Value,
     /// What `{{.Label "x"}}` looks into.
     pub(crate) labels: Value,
+}
+
+/// The value of `--format`, refused before anything is asked of the engine if it does not parse.
+pub(crate) fn asked(options: &Options<'_>) -> Result<String, Failure> {
+    let format = options.text("format");
+    parse(format.strip_prefix("table").unwrap_or(&format))?;
+    Ok(format)
 }
 
 /// Prints rows as `format` wants them. `columns` is the template of the usual table.

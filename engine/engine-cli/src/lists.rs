@@ -4,7 +4,7 @@ use quiet_stdout::say;
 use serde_json::{Map, Value, json};
 
 use crate::flags::Options;
-use crate::format::{Headers, Row, rows};
+use crate::format::{Headers, Row, asked, rows};
 use crate::http::{Body, Client, Failure, escape};
 use crate::ports;
 use crate::words::{ago, date, ellipsis, labels, short_id, size, text, unix};
@@ -53,7 +53,7 @@ const CONTAINERS: Headers = &[
 ];
 
 pub(crate) fn containers(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
-    let format = options.text("format");
+    let format = asked(options)?;
     let with_size = options.is_set("size")? || format.contains(".Size");
     let last = if options.is_set("latest")? { Some(1) } else { options.number("last")? };
     let mut path = format!(
@@ -154,6 +154,7 @@ const IMAGES: Headers = &[
 ];
 
 pub(crate) fn images(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let format = asked(options)?;
     let reference: Vec<(&str, String)> = options.args().into_iter().map(|name| ("reference", name)).collect();
     let filters = filters(options, "filter", &reference)?;
     let path = format!("/images/json?all={}&filters={filters}", options.is_set("all")?);
@@ -185,7 +186,7 @@ pub(crate) fn images(client: &Client, options: &Options<'_>) -> Result<u8, Failu
         true => "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
         false => "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
     };
-    rows(&shown, &options.text("format"), columns, IMAGES)?;
+    rows(&shown, &format, columns, IMAGES)?;
     Ok(0)
 }
 
@@ -230,6 +231,7 @@ const HISTORY: Headers = &[
 ];
 
 pub(crate) fn history(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let format = asked(options)?;
     let list = client.json("GET", &format!("/images/{}/history", escape(&options.arg(0))), Body::None)?;
     let whole = options.is_set("no-trunc")?;
     let mut shown = Vec::new();
@@ -253,7 +255,7 @@ pub(crate) fn history(client: &Client, options: &Options<'_>) -> Result<u8, Fail
         return Ok(0);
     }
     let columns = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
-    rows(&shown, &options.text("format"), columns, HISTORY)?;
+    rows(&shown, &format, columns, HISTORY)?;
     Ok(0)
 }
 
@@ -269,6 +271,7 @@ const NETWORKS: Headers = &[
 ];
 
 pub(crate) fn networks(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let format = asked(options)?;
     let path = format!("/networks?filters={}", filters(options, "filter", &[])?);
     let mut list = array(client.json("GET", &path, Body::None)?);
     list.sort_by_key(|network| text(&network["Name"]));
@@ -288,7 +291,7 @@ pub(crate) fn networks(client: &Client, options: &Options<'_>) -> Result<u8, Fai
         labels: network["Labels"].clone(),
     };
     let shown: Vec<Row> = list.iter().map(row).collect();
-    rows(&shown, &options.text("format"), "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", NETWORKS)?;
+    rows(&shown, &format, "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", NETWORKS)?;
     Ok(0)
 }
 
@@ -303,6 +306,7 @@ const VOLUMES: Headers = &[
 ];
 
 pub(crate) fn volumes(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
+    let format = asked(options)?;
     let path = format!("/volumes?filters={}", filters(options, "filter", &[])?);
     let mut list = array(client.json("GET", &path, Body::None)?["Volumes"].take());
     list.sort_by_key(|volume| text(&volume["Name"]));
@@ -319,7 +323,7 @@ pub(crate) fn volumes(client: &Client, options: &Options<'_>) -> Result<u8, Fail
         labels: volume["Labels"].clone(),
     };
     let shown: Vec<Row> = list.iter().map(row).collect();
-    rows(&shown, &options.text("format"), "{{.Driver}}\t{{.Name}}", VOLUMES)?;
+    rows(&shown, &format, "{{.Driver}}\t{{.Name}}", VOLUMES)?;
     Ok(0)
 }
 
