@@ -1,16 +1,16 @@
 //! `awk`: the command line around the interpreter, which is a crate of others.
 //!
-//! What its parser and interpreter do not do by themselves is made good in [`program`] and [`begin`].
+//! What its parser and interpreter do not do by themselves is made good in [`program`]. One thing is left:
+//! a bare `getline` in BEGIN reads nothing.
 //!
 //! Assignments among the operands are made before the first record is read; one that stands behind a
 //! file, to hold from there on, is refused.
 
-mod begin;
 mod program;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use awk_rs::Interpreter;
@@ -154,11 +154,7 @@ fn execute(call: &Call) -> Result<i32, String> {
             None => interpreter.set_variable(name, value),
         }
     }
-    let mut inputs = if program.reads { inputs(call, &mut interpreter)? } else { Vec::new() };
-    if program.begins_reading && !inputs.is_empty() {
-        let first = inputs.remove(0);
-        inputs.insert(0, Box::new(io::Cursor::new("\n").chain(first)));
-    }
+    let inputs = if program.reads { inputs(call, &mut interpreter)? } else { Vec::new() };
     let code =
         interpreter.run(inputs, &mut out).and_then(|code| program.end(&mut interpreter, code, &mut out));
     let flushed = out.flush();

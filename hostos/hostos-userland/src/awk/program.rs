@@ -10,8 +10,6 @@ use std::io::Write;
 use awk_rs::ast::{Block, Expr, Pattern, Program};
 use awk_rs::{Interpreter, Lexer, Parser, Token, TokenKind};
 
-use super::begin;
-
 /// Holds the code of an `exit` in END; no name of a program has such letters in it.
 const CODE: &str = "exit code";
 /// Its value where no code is given.
@@ -23,14 +21,11 @@ pub(super) struct Whole {
     ends: Vec<Block>,
     /// Whether there is anything to do with input.
     pub(super) reads: bool,
-    /// Whether it wants a record of its own before its input.
-    pub(super) begins_reading: bool,
 }
 
 impl Whole {
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let tokens = Lexer::new(text).tokenize().map_err(|error| error.to_string())?;
-        let (tokens, begins_reading) = begin::as_first_record(tokens);
         let tokens = spelled_out(whole_patterns(tokens));
         let mut rules = Parser::new(tokens).parse().map_err(|error| error.to_string())?;
         let (ends, others): (Vec<_>, Vec<_>) =
@@ -38,7 +33,7 @@ impl Whole {
         let reads =
             !ends.is_empty() || others.iter().any(|rule| !matches!(rule.pattern, Some(Pattern::Begin)));
         rules.rules = others;
-        Ok(Self { rules, ends: ends.into_iter().filter_map(|rule| rule.action).collect(), reads, begins_reading })
+        Ok(Self { rules, ends: ends.into_iter().filter_map(|rule| rule.action).collect(), reads })
     }
 
     /// Runs END after everything else ended with `code`, and says how the program ends.
