@@ -268,12 +268,8 @@ mod tests {
     fn a_program_is_found_by_its_simplest_path_and_called_as_it_is_written() {
         let commands = parse("/R///slash r1/// ; @/R/./s ///argv0 ; \"/a b/c\" -1 ; /d\\s").expect("valid");
         let read: Vec<_> = commands.iter().map(|c| (c.path.as_str(), c.argv.join("|"))).collect();
-        let expected = [
-            ("/R/slash", "/R///slash|r1///"),
-            ("/R/s", "///argv0"),
-            ("/a b/c", "/a b/c|-1"),
-            ("/d ", "/d "),
-        ];
+        let expected =
+            [("/R/slash", "/R///slash|r1///"), ("/R/s", "///argv0"), ("/a b/c", "/a b/c|-1"), ("/d ", "/d ")];
         assert_eq!(read, expected.map(|(path, argv)| (path, argv.to_owned())));
         assert_eq!(parse("; /a ; ; /b ;").expect("valid").len(), 2);
         assert_eq!(parse("/find \\; /x").expect("valid")[0].argv, ["/find", ";", "/x"]);

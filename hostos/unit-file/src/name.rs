@@ -181,7 +181,8 @@ impl UnitName {
             return Ok(name);
         }
         if text.starts_with('/') && !text.split('/').any(|part| part == "..") {
-            let device = ["/dev/", "/sys/"].iter().any(|place| text.len() > place.len() && text.starts_with(place));
+            let device =
+                ["/dev/", "/sys/"].iter().any(|place| text.len() > place.len() && text.starts_with(place));
             return format!("{}.{}", escape_path(text), if device { "device" } else { "mount" }).parse();
         }
         let mut name = String::new();
@@ -192,7 +193,11 @@ impl UnitName {
                 _ => name.push_str(&format!("\\x{byte:02x}")),
             }
         }
-        if name.is_empty() { name.parse() } else { name.parse().or_else(|_| format!("{name}.service").parse()) }
+        if name.is_empty() {
+            name.parse()
+        } else {
+            name.parse().or_else(|_| format!("{name}.service").parse())
+        }
     }
 }
 

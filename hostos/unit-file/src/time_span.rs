@@ -85,9 +85,8 @@ struct Number<'a> {
 impl<'a> Number<'a> {
     /// Takes one from the start of `rest`: `5`, `+5`, `5.5`, `.5`.
     fn read(rest: &mut &'a str) -> Option<Self> {
-        let digits = |text: &'a str| {
-            text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
-        };
+        let digits =
+            |text: &'a str| text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
         let (whole, behind) = digits(rest.strip_prefix('+').unwrap_or(rest));
         let Some(behind) = behind.strip_prefix('.').filter(|_| !whole.is_empty() || rest.starts_with('.'))
         else {

@@ -84,7 +84,10 @@ mod tests {
         assert_eq!(parse_size("64M"), Some(64 << 20));
         assert_eq!(parse_size("1.5K"), Some(1536));
         assert_eq!(parse_size("1G 5M2K 7"), Some((1 << 30) + (5 << 20) + (2 << 10) + 7));
-        assert_eq!((parse_size("5M 1G"), parse_size("1 2"), parse_size("10.M")), (None, None, Some(10 << 20)));
+        assert_eq!(
+            (parse_size("5M 1G"), parse_size("1 2"), parse_size("10.M")),
+            (None, None, Some(10 << 20))
+        );
         assert_eq!(
             (parse_size("99999999999999999999"), parse_size("5Q"), parse_size("")),
             (None, None, None)

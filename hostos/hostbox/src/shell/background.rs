@@ -48,7 +48,10 @@ pub(super) fn told(pid: u32) {
 }
 
 /// The command [`rewrite::START`].
-pub(super) fn start(context: ExecutionContext<'_>, args: Vec<CommandArg>) -> BoxFuture<'_, Result<ExecutionResult, Error>> {
+pub(super) fn start(
+    context: ExecutionContext<'_>,
+    args: Vec<CommandArg>,
+) -> BoxFuture<'_, Result<ExecutionResult, Error>> {
     Box::pin(async move {
         let number = args.get(1).map(ToString::to_string).unwrap_or_default();
         let started = match rewrite::part(&number) {
@@ -73,9 +76,13 @@ fn spawn(context: &ExecutionContext<'_>, mut part: Value) -> Result<u32, String>
     as_process(&mut part, context.shell);
     rewrite::keep_process_id(&mut part);
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let state = json!({ "shell": state(context.shell)?, "program": { "complete_commands": [[[part, "Sequence"]]] } });
-    let mut file = std::fs::File::from(memfd_create(c"shell", MFdFlags::MFD_CLOEXEC).map_err(|error| text(&error))?);
-    file.write_all(state.to_string().as_bytes()).and_then(|()| file.rewind()).map_err(|error| text(&error))?;
+    let state =
+        json!({ "shell": state(context.shell)?, "program": { "complete_commands": [[[part, "Sequence"]]] } });
+    let mut file =
+        std::fs::File::from(memfd_create(c"shell", MFdFlags::MFD_CLOEXEC).map_err(|error| text(&error))?);
+    file.write_all(state.to_string().as_bytes())
+        .and_then(|()| file.rewind())
+        .map_err(|error| text(&error))?;
     let inherited = fcntl(&file, FcntlArg::F_DUPFD(DESCRIPTORS_FROM)).map_err(|error| text(&error))?;
     // SAFETY: this descriptor was made on the line above, and belongs to nobody else.
     let inherited = unsafe { OwnedFd::from_raw_fd(inherited) };
@@ -159,9 +166,8 @@ pub(super) fn resume(words: &[String]) -> Option<ExitCode> {
         return None;
     }
     // Before there are descriptors of our own.
-    let is_folder = |number: &i32| {
-        std::fs::metadata(format!("/proc/self/fd/{number}")).is_ok_and(|file| file.is_dir())
-    };
+    let is_folder =
+        |number: &i32| std::fs::metadata(format!("/proc/self/fd/{number}")).is_ok_and(|file| file.is_dir());
     let inherited: Vec<_> = brush_core::sys::fd::try_iter_open_fds()
         .filter(|(number, _)| (3..10).contains(number) && !is_folder(number))
         .collect();

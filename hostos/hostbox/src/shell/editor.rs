@@ -5,7 +5,9 @@
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 
-use nix::sys::termios::{InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
 
 use super::line::{Key, Line, Outcome};
 
@@ -90,7 +92,8 @@ impl Editor {
             return Ok(());
         }
         let start = before.rfind([' ', '/']).map_or(0, |at| at + 1);
-        let shown: Vec<&str> = ways.iter().take(SHOWN).map(|way| way.get(start..).unwrap_or(way).trim_end()).collect();
+        let shown: Vec<&str> =
+            ways.iter().take(SHOWN).map(|way| way.get(start..).unwrap_or(way).trim_end()).collect();
         let more = if ways.len() > SHOWN { format!("  … {} in all", ways.len()) } else { String::new() };
         show(&format!("\n{}{more}\n", shown.join("  ")))
     }

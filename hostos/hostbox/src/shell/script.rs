@@ -111,9 +111,9 @@ fn rewritten_eval(
     if !rewrite::is_needed(&text) {
         return EVAL.get().expect("it was set before")(context, args);
     }
-    Box::pin(async move {
-        rewrite::run(context.shell, &text, &SourceInfo::from("eval"), &context.params).await
-    })
+    Box::pin(
+        async move { rewrite::run(context.shell, &text, &SourceInfo::from("eval"), &context.params).await },
+    )
 }
 
 /// Does `work`, and what signals ask for.

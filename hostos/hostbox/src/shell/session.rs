@@ -58,7 +58,8 @@ async fn start(call: &Call) -> Result<Shell, Error> {
         shell.set_env_global("PS1", ShellVariable::new(PROMPT))?;
     }
     if !call.bare {
-        let (profile, rc) = (brush_core::ProfileLoadBehavior::LoadDefault, brush_core::RcLoadBehavior::LoadDefault);
+        let (profile, rc) =
+            (brush_core::ProfileLoadBehavior::LoadDefault, brush_core::RcLoadBehavior::LoadDefault);
         shell.load_config(&profile, &rc).await?;
     }
     Ok(shell)

@@ -25,7 +25,10 @@ pub(super) fn replace(shell: &mut Shell) {
     }
 }
 
-fn wait_or_signal(context: ExecutionContext<'_>, args: Vec<CommandArg>) -> BoxFuture<'_, Result<ExecutionResult, Error>> {
+fn wait_or_signal(
+    context: ExecutionContext<'_>,
+    args: Vec<CommandArg>,
+) -> BoxFuture<'_, Result<ExecutionResult, Error>> {
     Box::pin(async move {
         let ExecutionContext { shell, command_name, params } = context;
         // A subshell is a task of this process: signals are not for it.
@@ -63,7 +66,8 @@ async fn wait(context: ExecutionContext<'_>, args: Vec<CommandArg>) -> Result<Ex
         return tasks(context, args).await;
     }
     if next {
-        let wanted = |child: &Child| !child.told && (names.is_empty() || names.contains(&child.pid.to_string()));
+        let wanted =
+            |child: &Child| !child.told && (names.is_empty() || names.contains(&child.pid.to_string()));
         return Ok(ExecutionResult::new(first(children.into_iter().filter(wanted).collect()).await));
     }
     let mut code = 0;

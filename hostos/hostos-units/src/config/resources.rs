@@ -32,7 +32,9 @@ impl Resources {
             settings.extend(value.map(|value| (file, value)));
         }
         if !section.file.values(section.name, "MemoryMax").any(|_| true) {
-            settings.extend(section.parsed("MemoryLimit", |text| memory(text, 1)).map(|value| ("memory.max", value)));
+            settings.extend(
+                section.parsed("MemoryLimit", |text| memory(text, 1)).map(|value| ("memory.max", value)),
+            );
         }
         settings.extend(section.parsed("TasksMax", tasks).map(|value| ("pids.max", value)));
         settings.extend(section.parsed("CPUQuota", quota).map(|value| ("cpu.max", value)));

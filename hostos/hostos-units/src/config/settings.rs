@@ -13,7 +13,11 @@ fn settings_are_taken_ignored_or_fatal_as_in_systemd() {
     let mut wrong = Vec::new();
     for line in ANSWERS.lines().filter(|line| !line.starts_with('#')) {
         let (setting, expected) = line.split_once(" => ").expect("a setting and what becomes of it");
-        let kind = if setting.starts_with("Type=") || setting.starts_with("Restart=") { "" } else { "Type=oneshot\n" };
+        let kind = if setting.starts_with("Type=") || setting.starts_with("Restart=") {
+            ""
+        } else {
+            "Type=oneshot\n"
+        };
         let ours = verdict(&format!("[Service]\nExecStart=/bin/true\n{kind}{setting}\n"));
         if ours != expected {
             wrong.push(format!("{setting}: ours {ours}, systemd {expected}"));

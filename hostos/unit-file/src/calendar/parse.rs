@@ -35,9 +35,10 @@ impl FromStr for Calendar {
 }
 
 fn parse(text: &str) -> Result<Calendar, Reason> {
-    let utc = text.len().checked_sub(4).filter(|at| {
-        text.is_char_boundary(*at) && text[*at..].eq_ignore_ascii_case(" utc")
-    });
+    let utc = text
+        .len()
+        .checked_sub(4)
+        .filter(|at| text.is_char_boundary(*at) && text[*at..].eq_ignore_ascii_case(" utc"));
     let text = &text[..utc.unwrap_or(text.len())];
     if text.is_empty() {
         return Err("it is empty");

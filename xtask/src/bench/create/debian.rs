@@ -76,11 +76,7 @@ impl Debian {
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&self.initramfs)
-            .args([
-                "-append",
-                "root=/dev/vda rw console=ttyS0 no_timer_check quiet panic=-1",
-                "-no-reboot",
-            ])
+            .args(["-append", "root=/dev/vda rw console=ttyS0 no_timer_check quiet panic=-1", "-no-reboot"])
             .arg("-drive")
             .arg(format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display()))
             .arg("-netdev")
