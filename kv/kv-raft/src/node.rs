@@ -203,10 +203,10 @@ impl Node {
         let index = self.read_index().await?;
         let mut applied = self.applied();
         let limit = self.0.options.request_timeout;
-        match tokio::time::timeout(limit, applied.wait_for(|next| *next > index)).await {
-            Ok(Ok(_)) => Ok(self.view()),
-            _ => Err(ErrorKind::Timeout),
-        }
+        // What it waited for is let go here: nobody may hold it who takes the state's lock, as for a view.
+        let reached = tokio::time::timeout(limit, applied.wait_for(|next| *next > index)).await;
+        let reached = reached.is_ok_and(|moved| moved.is_ok());
+        if reached { Ok(self.view()) } else { Err(ErrorKind::Timeout) }
     }
 
     pub(crate) async fn read_index(&self) -> Result<u64, ErrorKind> {
