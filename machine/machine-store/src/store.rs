@@ -88,6 +88,22 @@ impl Store {
         matches!(self.lock_machine(name, Duration::ZERO, &|| false), Err(StoreError::Busy { .. }))
     }
 
+    /// Says that this machine is being made, from before it has a record and for as long as the lock is
+    /// held. Nothing if another rmachine says so already.
+    pub fn announce(&self, name: &MachineName) -> Result<Option<Lock>, StoreError> {
+        match self.lock(&format!("making-{name}"), &format!("machine `{name}`"), Duration::ZERO, &|| false) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(StoreError::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an rmachine makes this machine right now.
+    #[must_use]
+    pub fn is_announced(&self, name: &MachineName) -> bool {
+        matches!(self.announce(name), Ok(None))
+    }
+
     /// Waits until no other rmachine makes keys of the store.
     pub fn lock_certs(&self, limit: Duration) -> Result<Lock, StoreError> {
         self.lock("certs", "the keys of the store", limit, &|| false)
@@ -291,5 +307,18 @@ mod tests {
         assert!(error.to_string().contains("machine `w1`"), "{error}");
         drop(held);
         store.lock_machine(&name, Duration::ZERO, &|| false).expect("free again");
+    }
+
+    #[test]
+    fn a_machine_is_being_made_as_long_as_its_maker_holds_on() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::at(dir.path()).expect("a store");
+        let name = "w1".parse().expect("a name");
+        assert!(!store.is_announced(&name));
+        let maker = store.announce(&name).expect("a lock").expect("the first");
+        assert!(store.is_announced(&name));
+        assert!(store.announce(&name).expect("a lock").is_none(), "one maker is enough");
+        drop(maker);
+        assert!(!store.is_announced(&name));
     }
 }

@@ -9,6 +9,7 @@ use kv_discovery::Source;
 use machine_core::cluster::{Authority, Bootstrap, Cluster, Entry, Part, Proof, config};
 use machine_core::driver::Observer;
 use machine_driver_qemu::Network;
+use machine_store::Lock;
 use machine_types::MachineName;
 
 use super::flags::Create;
@@ -34,13 +35,15 @@ pub(crate) struct Plan {
     listed: Vec<Ipv4Addr>,
     /// The service that founders register at, as they reach it.
     service: Option<String>,
+    /// Others must not take these machines for abandoned while they have no record yet.
+    _announced: Vec<Lock>,
 }
 
 impl Plan {
     /// For a machine that comes by itself.
     pub(crate) fn of_one(cluster: &MachineName, machine: &MachineName, entry: Entry) -> Self {
         let entries = BTreeMap::from([(machine.clone(), entry)]);
-        Self { name: cluster.clone(), entries, listed: Vec::new(), service: None }
+        Self { name: cluster.clone(), entries, listed: Vec::new(), service: None, _announced: Vec::new() }
     }
 }
 
@@ -78,7 +81,9 @@ pub(crate) fn plan(context: &Context, args: &Create, names: &[MachineName]) -> R
         }
     }
     let mut entries = BTreeMap::new();
+    let mut announced = Vec::new();
     for machine in names {
+        announced.extend(context.store.announce(machine)?);
         let entry = cluster
             .admit(machine, &listed)
             .map_err(|error| Failure::because("no machine was made", &error).code(3))?;
@@ -86,13 +91,15 @@ pub(crate) fn plan(context: &Context, args: &Create, names: &[MachineName]) -> R
     }
     keys::cluster_keys(context, &name)?;
     cluster::save(context, &cluster)?;
-    Ok(Some(Plan { name, entries, listed, service }))
+    Ok(Some(Plan { name, entries, listed, service, _announced: announced }))
 }
 
 /// Founders whose create failed and that nobody makes now: the cluster must not wait for them.
 fn forget_the_unborn(context: &Context, cluster: &mut Cluster, names: &[MachineName]) {
     if !cluster.is_founded() {
-        cluster.members.retain(|name, _| names.contains(name) || context.store.exists(name));
+        cluster.members.retain(|name, _| {
+            names.contains(name) || context.store.exists(name) || context.store.is_announced(name)
+        });
     }
 }
 
