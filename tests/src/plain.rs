@@ -230,9 +230,13 @@ impl Running<'_> {
     /// QEMU is gone.
     pub fn type_in(&mut self, text: &str) -> Result<()> {
         // One connection for all: QEMU forgets what the machine has not read yet when it is closed, and the
-        // machine reads sixteen bytes at a time.
+        // machine reads sixteen bytes at a time. What the machine says has to be read as well: it waits
+        // once the connection is full, and what stands there is in the console's file anyway.
         if self.typist.is_none() {
-            self.typist = Some(UnixStream::connect(&self.keyboard)?);
+            let typist = UnixStream::connect(&self.keyboard)?;
+            let mut shown = typist.try_clone()?;
+            std::thread::spawn(move || std::io::copy(&mut shown, &mut std::io::sink()));
+            self.typist = Some(typist);
         }
         self.typist.as_mut().context("there is a keyboard")?.write_all(text.as_bytes())?;
         Ok(())

@@ -30,7 +30,6 @@ fn a_machine_starts_again_once_with_the_arguments_that_its_config_wants() -> Res
 }
 
 #[test]
-#[ignore = "the recovery shell does not answer what is typed on the serial line"]
 fn where_nobody_listens_the_second_boot_says_what_to_do_and_the_third_remembers() -> Result<()> {
     let machine = Plain::new()?.disk(128)?;
     let config = machine.open_config()?.set("", "kernelArguments", wanted()).text();

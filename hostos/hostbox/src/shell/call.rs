@@ -11,7 +11,7 @@ pub(super) struct Call {
     /// Names as of `set -o`.
     pub(super) on: Vec<String>,
     pub(super) off: Vec<String>,
-    /// For a session: it is asked to be interactive, or a login's.
+    /// It is asked to be interactive, or a login's: both have settings.
     pub(super) interactive: bool,
     pub(super) login: bool,
     /// Its settings are not to be read.
@@ -88,9 +88,7 @@ impl Call {
             call.work = Work::Script(script);
         }
         call.args = rest.collect();
-        // Settings are read for sessions only; a command with them is the front end's to do.
-        let session = call.login || call.interactive;
-        (!session || call.work == Work::Session).then_some(call)
+        Some(call)
     }
 }
 
@@ -121,7 +119,9 @@ mod tests {
         }
         assert_eq!(read("bash -s a b").map(|call| call.args), Some(vec!["a".to_owned(), "b".to_owned()]));
         assert!(read("-bash").is_some_and(|call| call.login && !call.interactive));
-        for line in ["bash --version", "bash -lc text", "bash --rcfile f", "sh -c"] {
+        let call = read("bash -lc text").expect("it is plain");
+        assert!(call.login && call.work == Work::Command("text".into()));
+        for line in ["bash --version", "bash --rcfile f", "sh -c"] {
             assert_eq!(read(line), None, "{line}");
         }
     }

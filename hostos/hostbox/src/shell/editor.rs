@@ -48,12 +48,20 @@ impl Editor {
                 self.line.drop_text();
                 return Ok(Said::End);
             };
+            // What is typed at the end of a line that has room needs nothing drawn anew.
+            let only = self.echo(&key, prompt);
+            let at_end = self.at_end();
             match self.line.press(key) {
-                Outcome::Edited => self.draw(prompt)?,
+                Outcome::Edited => match only {
+                    Some(typed) => show(&typed)?,
+                    None => self.draw(prompt)?,
+                },
                 Outcome::Done => {
                     // Whatever is printed next stands behind the whole line.
-                    self.line.press(Key::End);
-                    self.draw(prompt)?;
+                    if !at_end {
+                        self.line.press(Key::End);
+                        self.draw(prompt)?;
+                    }
                     show("\n")?;
                     return Ok(Said::Line(self.line.finish()));
                 }
@@ -96,6 +104,17 @@ impl Editor {
             ways.iter().take(SHOWN).map(|way| way.get(start..).unwrap_or(way).trim_end()).collect();
         let more = if ways.len() > SHOWN { format!("  … {} in all", ways.len()) } else { String::new() };
         show(&format!("\n{}{more}\n", shown.join("  ")))
+    }
+
+    /// What a key shows, if that is all that changes.
+    fn echo(&self, key: &Key, prompt: &str) -> Option<String> {
+        let Key::Char(typed) = key else { return None };
+        let taken = visible(prompt) + self.line.before_cursor().chars().count();
+        (self.at_end() && taken + 2 < width()).then(|| typed.to_string())
+    }
+
+    fn at_end(&self) -> bool {
+        self.line.behind_cursor().is_empty() && self.line.search_prompt().is_none()
     }
 
     /// The line anew; of one that is too long, the part around the cursor.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use brush_builtins::BuiltinSet;
 use brush_core::builtins::{BoxFuture, CommandExecuteFunc, Registration};
 use brush_core::extensions::DefaultShellExtensions;
-use brush_core::{CommandArg, Error, ExecutionContext, ExecutionResult, Shell, SourceInfo};
+use brush_core::{
+    CommandArg, Error, ExecutionContext, ExecutionResult, ProfileLoadBehavior, RcLoadBehavior, Shell,
+    SourceInfo,
+};
 use tokio::runtime::Builder;
 
 use super::call::{Call, Work};
@@ -68,14 +71,26 @@ async fn start(call: &Call) -> Result<Shell, Error> {
         .enable_options(call.on.clone())
         .disable_options(call.off.clone())
         .command_string_mode(matches!(call.work, Work::Command(_)))
+        .interactive(call.interactive)
+        .login(call.login)
         .shell_name(call.name.clone())
         .maybe_shell_args(arguments)
-        .profile(brush_core::ProfileLoadBehavior::Skip)
-        .rc(brush_core::RcLoadBehavior::Skip)
+        .profile(ProfileLoadBehavior::Skip)
+        .rc(RcLoadBehavior::Skip)
         .build()
         .await?;
     equip(&mut shell);
+    load_settings(&mut shell, call).await?;
     Ok(shell)
+}
+
+/// Reads what a login or someone at a terminal set up.
+pub(super) async fn load_settings(shell: &mut Shell, call: &Call) -> Result<(), Error> {
+    let options = shell.options();
+    if call.bare || !(options.interactive || options.login_shell) {
+        return Ok(());
+    }
+    shell.load_config(&ProfileLoadBehavior::LoadDefault, &RcLoadBehavior::LoadDefault).await
 }
 
 /// Gives a shell its commands.

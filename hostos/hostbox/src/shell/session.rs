@@ -54,20 +54,20 @@ async fn start(call: &Call) -> Result<Shell, Error> {
         .build()
         .await?;
     script::equip(&mut shell);
-    if interactive && shell.env_str("PS1").is_none() {
+    // The crate has a prompt of its own, which names the shell instead of the machine.
+    if interactive && std::env::var_os("PS1").is_none() {
         shell.set_env_global("PS1", ShellVariable::new(PROMPT))?;
     }
-    if !call.bare {
-        let (profile, rc) =
-            (brush_core::ProfileLoadBehavior::LoadDefault, brush_core::RcLoadBehavior::LoadDefault);
-        shell.load_config(&profile, &rc).await?;
-    }
+    script::load_settings(&mut shell, call).await?;
     Ok(shell)
 }
 
 async fn serve(shell: &mut Shell) -> Result<(), Error> {
     let interactive = shell.options().interactive;
-    let control = stdin().is_terminal().then(TerminalControl::acquire).transpose()?;
+    let control = stdin().is_terminal().then(TerminalControl::acquire);
+    if let Some(Err(error)) = &control {
+        eprintln!("no job control in this shell: {error}");
+    }
     shell.start_interactive_session()?;
     let mut editor = Editor::default();
     loop {
