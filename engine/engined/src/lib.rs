@@ -72,6 +72,10 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let api = Arc::new(api::Api::new(daemon.clone()));
         tracing::info!("Daemon has completed initialization");
         let metrics = Arc::new(api::MetricsPage::new(daemon.clone()));
+        // Whoever supervises us may wait for that. Without one there is nobody to tell.
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "could not tell the supervisor that the engine serves");
+        }
         listen::serve(listeners, api, metrics, stop).await;
         daemon.stop_serving();
         anyhow::Ok(())

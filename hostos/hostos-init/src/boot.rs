@@ -20,6 +20,7 @@ use crate::failure::{self, failure, give_up};
 use crate::report::Reporter;
 use crate::state::State;
 use crate::state_disk::StateDisk;
+use crate::units::News;
 use crate::{
     clock, config, early, identity, kernel_arguments, kernel_log, network, power, ready, root_image, space,
     state, system, units,
@@ -27,6 +28,9 @@ use crate::{
 
 /// A daemon that is silent for so long will not answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(120);
+
+/// As of `nice`.
+const LOWEST_PRIORITY: i32 = 19;
 
 const DAMAGED: &str = "the release is damaged: build or fetch it again";
 
@@ -52,7 +56,7 @@ fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
         .build()
         .map_err(|error| failure(Stage::Init, &error, ""))?;
     let (network, on_disk) = runtime.block_on(prepare(reporter))?;
-    let (units, failed) = units::start(reporter)?;
+    let (units, news) = units::start(reporter)?;
     reporter.stage(Stage::Units, "");
     let (remote, expected) = (units.remote(), units.expected.clone());
     let background = reporter.clone();
@@ -61,7 +65,7 @@ fn run(reporter: &Reporter) -> Result<RebootMode, Failure> {
         .spawn(move || {
             runtime.block_on(async {
                 tokio::join!(
-                    accompany(&background, network, on_disk, expected, failed, remote),
+                    accompany(&background, network, on_disk, expected, news, remote),
                     space::watch(&background, on_disk)
                 )
             })
@@ -176,13 +180,13 @@ async fn accompany(
     network: Network,
     on_disk: bool,
     expected: Vec<&'static str>,
-    mut failed: mpsc::Receiver<String>,
+    mut news: mpsc::UnboundedReceiver<News>,
     remote: Remote,
 ) {
     let mut presses = power::watch();
     let ready = async {
         let address = network.online().map_or(Ipv4Addr::LOCALHOST.into(), |online| online.address);
-        match wait_for_daemons(reporter, &expected, address, &mut failed).await {
+        match wait_for_daemons(reporter, &expected, address, &mut news).await {
             Ok(()) => reporter.send(Report::Ready {
                 uptime_ms: system::uptime_ms(),
                 version: system::VERSION.to_owned(),
@@ -199,7 +203,10 @@ async fn accompany(
                 reporter.send(Report::Failed(failure));
             }
         }
-        if let Ok(Err(error)) = task::spawn_blocking(|| load_modules("idle")).await {
+        // It has nobody else to run for any more.
+        while news.try_recv().is_ok() {}
+        news.close();
+        if let Ok(Err(error)) = task::spawn_blocking(load_idle_modules).await {
             reporter.warn(format!("{}: {DAMAGED}", failure::sentence(&error)));
         }
         if on_disk {
@@ -230,52 +237,70 @@ fn describe(disk: &StateDisk) -> String {
     format!("{} MiB on {}{made}", disk.size / (1024 * 1024), disk.device.display())
 }
 
+/// Behind whatever waited for the machine: the first call to the engine comes now.
+fn load_idle_modules() -> Result<usize, modules::LoadModulesError> {
+    let thread = thread::Builder::new().name("modules".to_owned()).spawn(|| {
+        if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+            tracing::debug!(%error, "modules are loaded with the usual priority");
+        }
+        load_modules("idle")
+    });
+    match thread.map(thread::JoinHandle::join) {
+        Ok(Ok(result)) => result,
+        // Then in this one.
+        _ => load_modules("idle"),
+    }
+}
+
 fn load_modules(list: &str) -> Result<usize, modules::LoadModulesError> {
     let tree = Path::new("/usr/lib/modules").join(system::kernel_release());
     modules::load_list(&tree, &tree.join(format!("load.{list}")))
 }
 
-/// Waits until every expected service answers, or one of them has failed for good.
+/// Waits until every expected service serves, or one of them has failed for good.
 async fn wait_for_daemons(
     reporter: &Reporter,
     expected: &[&'static str],
     address: IpAddr,
-    failed: &mut mpsc::Receiver<String>,
+    news: &mut mpsc::UnboundedReceiver<News>,
 ) -> Result<(), Failure> {
-    let mut coming: JoinSet<_> = expected.iter().map(|unit| answers(unit, address)).collect();
+    let asked = expected.iter().filter(|unit| !units::TELLING.contains(unit));
+    let mut coming: JoinSet<_> = asked.map(|unit| answers(unit, address)).collect();
     let mut waiting = expected.to_vec();
-    while !coming.is_empty() {
-        tokio::select! {
-            Some(joined) = coming.join_next() => {
-                let Ok((unit, answers)) = joined else { continue };
-                let (stage, what) = describe_daemon(unit);
-                if !answers {
-                    let limit = DAEMON_LIMIT.as_secs();
-                    return Err(daemon_failure(unit, format!("{what} did not answer within {limit} s")));
-                }
-                waiting.retain(|other| *other != unit);
-                reporter.stage(stage, "");
+    let end = tokio::time::Instant::now() + DAEMON_LIMIT;
+    while let Some(first) = waiting.first() {
+        let heard = tokio::select! {
+            Some(joined) = coming.join_next() => joined.ok(),
+            Some(told) = news.recv() => match told {
+                News::Active(name) => waiting.iter().find(|unit| **unit == name).copied(),
+                News::Failed(name) => match waiting.iter().find(|unit| **unit == name) {
+                    Some(unit) => {
+                        let (_, what) = describe_daemon(unit);
+                        return Err(daemon_failure(unit, format!("{what} does not start: {unit} failed")));
+                    }
+                    None => None,
+                },
+            },
+            () = tokio::time::sleep_until(end) => {
+                let ((_, what), limit) = (describe_daemon(first), DAEMON_LIMIT.as_secs());
+                return Err(daemon_failure(first, format!("{what} did not answer within {limit} s")));
             }
-            Some(name) = failed.recv() => {
-                if let Some(unit) = waiting.iter().find(|unit| **unit == name) {
-                    let (_, what) = describe_daemon(unit);
-                    return Err(daemon_failure(unit, format!("{what} does not start: {unit} failed")));
-                }
-            }
+        };
+        if let Some(unit) = heard {
+            waiting.retain(|other| *other != unit);
+            reporter.stage(describe_daemon(unit).0, "");
         }
     }
     Ok(())
 }
 
-/// Whether a daemon answers in time.
-async fn answers(unit: &'static str, address: IpAddr) -> (&'static str, bool) {
-    let answers = match unit {
-        units::ENGINE => ready::engine(DAEMON_LIMIT).await,
-        units::KV => ready::port(address, 2379, DAEMON_LIMIT).await,
-        units::FLEET => ready::socket("/run/fleet.sock", DAEMON_LIMIT).await,
-        _ => ready::port(address, 22, DAEMON_LIMIT).await,
-    };
-    (unit, answers)
+/// Comes back once a daemon that does not tell answers.
+async fn answers(unit: &'static str, address: IpAddr) -> &'static str {
+    match unit {
+        units::KV => ready::port(address, 2379).await,
+        _ => ready::socket("/run/fleet.sock").await,
+    }
+    unit
 }
 
 fn describe_daemon(unit: &str) -> (Stage, &'static str) {

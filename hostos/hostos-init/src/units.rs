@@ -20,6 +20,19 @@ pub(crate) const SSH: &str = "sshd.service";
 pub(crate) const KV: &str = "kv.service";
 pub(crate) const FLEET: &str = "fleet.service";
 
+/// Daemons that say themselves when they serve. A kv says so as etcd does, once it has a leader, which may
+/// need other machines; the fleet agent starts after it.
+pub(crate) const TELLING: [&str; 2] = [ENGINE, SSH];
+
+/// What becomes of a unit.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// It is active: a daemon that tells does its work.
+    Active(String),
+    /// It is not, and will not be.
+    Failed(String),
+}
+
 /// A supervisor whose units are queued.
 pub(crate) struct Units {
     supervisor: Supervisor,
@@ -60,11 +73,11 @@ pub(crate) fn apply_presets(fresh: bool) {
 
 /// Queues everything that belongs to the machine's target.
 ///
-/// The receiver gets the name of each unit that fails.
-pub(crate) fn start(reporter: &Reporter) -> Result<(Units, mpsc::Receiver<String>), Failure> {
+/// The receiver hears what becomes of them.
+pub(crate) fn start(reporter: &Reporter) -> Result<(Units, mpsc::UnboundedReceiver<News>), Failure> {
     let broken = |error: &dyn std::error::Error| failure(Stage::Units, error, "");
     let mut supervisor = Supervisor::new(options()).map_err(|error| broken(&error))?;
-    let (sender, failed) = mpsc::channel(64);
+    let (sender, news) = mpsc::unbounded_channel();
     let listener = reporter.clone();
     let mut warned = BTreeSet::new();
     supervisor.on_event(move |event| match event {
@@ -73,7 +86,10 @@ pub(crate) fn start(reporter: &Reporter) -> Result<(Units, mpsc::Receiver<String
                 "{} failed ({}); see `journalctl -u {}`",
                 state.name, state.result, state.name
             ));
-            let _ = sender.try_send(state.name.clone());
+            let _ = sender.send(News::Failed(state.name.clone()));
+        }
+        Event::UnitChanged(state) if state.active == "active" && TELLING.contains(&state.name.as_str()) => {
+            let _ = sender.send(News::Active(state.name.clone()));
         }
         Event::ShuttingDown { reason, .. } => listener.send(Report::Stopping { reason: reason.clone() }),
         _ => {}
@@ -83,7 +99,7 @@ pub(crate) fn start(reporter: &Reporter) -> Result<(Units, mpsc::Receiver<String
         .into_iter()
         .filter(|unit| supervisor.state(unit).is_some_and(|state| is_coming(&state)));
     let expected = expected.collect();
-    Ok((Units { supervisor, expected }, failed))
+    Ok((Units { supervisor, expected }, news))
 }
 
 fn is_coming(state: &UnitState) -> bool {

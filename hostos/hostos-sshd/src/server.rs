@@ -46,6 +46,9 @@ pub(crate) async fn serve(options: Options) -> Result<(), ServeError> {
         info!(%address, "serving ssh");
         listeners.spawn(accept(listener, Arc::clone(&config), Arc::clone(&options), Arc::clone(&room)));
     }
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!(%error, "could not tell the supervisor that ssh is served");
+    }
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
     terminate.recv().await;
     Ok(())

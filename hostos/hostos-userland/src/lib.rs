@@ -4,7 +4,6 @@
 //! their names. There is no editor, no pager, no jq and no package manager.
 
 mod archive;
-mod await_socket;
 mod awk;
 mod flock;
 mod foreign;
@@ -36,7 +35,6 @@ pub const FOREIGN: &[Program] = foreign::PROGRAMS;
 
 /// Programs of our own, sorted by name.
 pub const OWN: &[Program] = &[
-    Program { name: "await-socket", run: await_socket::run },
     Program { name: "awk", run: awk::run },
     Program { name: "dmesg", run: processes::dmesg },
     Program { name: "flock", run: flock::run },

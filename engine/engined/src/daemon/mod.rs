@@ -55,6 +55,9 @@ use engine_runtime::{Runtime, RuntimeConfig, ShimProgram};
 
 use crate::options::Config;
 use exec::ExecSession;
+
+/// As of `nice`.
+const LOWEST_PRIORITY: i32 = 19;
 pub(crate) use mounts::clean as clean_path;
 pub(crate) use settings::merge_image;
 
@@ -132,11 +135,15 @@ impl Daemon {
         daemon.restore().await?;
         if later {
             let daemon = daemon.clone();
-            tokio::task::spawn_blocking(move || {
+            std::thread::Builder::new().name("networks".to_owned()).spawn(move || {
+                // Whoever waited for the engine to serve goes first.
+                if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+                    tracing::debug!(%error, "the networks are made with the usual priority");
+                }
                 daemon.make_bridges();
                 daemon.make_firewall();
                 daemon.networks.up.send_replace(true);
-            });
+            })?;
         } else {
             daemon.make_firewall();
         }

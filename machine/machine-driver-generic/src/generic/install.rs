@@ -144,6 +144,7 @@ fn unit() -> String {
     format!(
         "[Unit]\nDescription=Engine of rmachine\nAfter=network-online.target\nWants=network-online.target\n\
          Conflicts=docker.service\n\n[Service]\n\
+         Type=notify\nTimeoutStartSec=0\n\
          ExecStart={BIN}/engined --config-file /etc/docker/daemon.json\n\
          Environment=PATH={BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
          Restart=always\nRestartSec=1\nDelegate=yes\nKillMode=process\nLimitNOFILE=1048576\n\n\
