@@ -26,19 +26,29 @@ pub fn human(bytes: u64) -> String {
 
 /// The same with three significant digits, as in lists of images.
 pub fn with_precision(bytes: u64, digits: usize) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit < UNITS.len() - 1 {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{}{}", significant(value, digits), UNITS[unit])
+    in_units(bytes, 1000.0, ["B", "kB", "MB", "GB", "TB", "PB", "EB"], digits)
 }
 
-/// As C's `%.NG` for numbers from 0 to 1000: no trailing zeros.
+/// `1.205MiB`: four significant digits in powers of 1024, as Docker shows memory.
+pub fn binary(bytes: u64) -> String {
+    in_units(bytes, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], 4)
+}
+
+fn in_units(bytes: u64, base: f64, units: [&str; 7], digits: usize) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= base && unit < units.len() - 1 {
+        value /= base;
+        unit += 1;
+    }
+    format!("{}{}", significant(value, digits), units[unit])
+}
+
+/// As C's `%.NG` for numbers from 0 to 1024: no trailing zeros.
 fn significant(value: f64, digits: usize) -> String {
-    let whole = if value >= 100.0 {
+    let whole = if value >= 1000.0 {
+        4
+    } else if value >= 100.0 {
         3
     } else if value >= 10.0 {
         2
@@ -73,5 +83,7 @@ mod tests {
         assert_eq!(with_precision(1_234_567, 3), "1.23MB");
         assert_eq!(with_precision(72_800_000, 3), "72.8MB");
         assert_eq!(human(2_000), "2kB");
+        assert_eq!((binary(565_248).as_str(), binary(64 << 20).as_str()), ("552KiB", "64MiB"));
+        assert_eq!((binary(1010), binary(25_276_461_875)), ("1010B".into(), "23.54GiB".into()));
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use engine_image::config::{Empty, now_rfc3339};
-use engine_image::{DiffId, Digest, History, ImageConfig, ImageId, LayerHold, RunConfig};
+use engine_image::{DiffId, History, ImageConfig, ImageId, LayerHold, RunConfig};
 
 use crate::builder::Builder;
 use crate::cache::Hit;
@@ -14,8 +14,6 @@ use crate::download::Downloaded;
 use crate::error::BuildError;
 use crate::{cache, golang, ports, signals, users};
 
-/// The tar of nothing: a step that changed no file adds no layer.
-const EMPTY_TAR: [u8; 1024] = [0; 1024];
 const NEEDS_BUILDKIT: &str =
     "Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled";
 
@@ -365,7 +363,7 @@ impl Builder {
         let parent = self.stage.image.and_then(|image| self.store.image(&image));
         let base = parent.as_ref().map(|image| image.config.clone()).unwrap_or_default();
         let here = engine_image::Platform::here();
-        let layer = layer.filter(|layer| *layer.diff_id() != Digest::of(&EMPTY_TAR));
+        let layer = layer.filter(|layer| !layer.diff_id().is_of_nothing());
         let created = now_rfc3339();
         let mut history = base.history;
         history.push(History {

@@ -84,7 +84,7 @@ pub(crate) fn info(client: &Client, options: &Options<'_>) -> Result<u8, Failure
         say!(" {label}: {}", text(&i[key]));
     }
     say!(" CPUs: {}", i["NCPU"]);
-    say!(" Total Memory: {}", engine_api::size::human(i["MemTotal"].as_u64().unwrap_or(0)));
+    say!(" Total Memory: {}", engine_api::size::binary(i["MemTotal"].as_u64().unwrap_or(0)));
     for (label, key) in [("Name", "Name"), ("ID", "ID"), ("Docker Root Dir", "DockerRootDir")] {
         say!(" {label}: {}", text(&i[key]));
     }

@@ -26,6 +26,12 @@ pub(crate) fn asked(options: &Options<'_>) -> Result<String, Failure> {
 
 /// Prints rows as `format` wants them. `columns` is the template of the usual table.
 pub(crate) fn rows(rows: &[Row], format: &str, columns: &str, headers: Headers) -> Result<(), Failure> {
+    put!("{}", lines(rows, format, columns, headers)?);
+    Ok(())
+}
+
+/// The same as text, each line with its end.
+pub(crate) fn lines(rows: &[Row], format: &str, columns: &str, headers: Headers) -> Result<String, Failure> {
     let format = format.replace("\\t", "\t").replace("\\n", "\n");
     let (is_table, template) = match format.strip_prefix("table") {
         _ if format.is_empty() => (true, columns),
@@ -34,14 +40,16 @@ pub(crate) fn rows(rows: &[Row], format: &str, columns: &str, headers: Headers) 
         _ if format == "json" => (false, "{{json .}}"),
         _ => (false, format.as_str()),
     };
-    let template = parse(template)?;
+    let (template_text, template) = (template, parse(template)?);
     let lines = rows
         .iter()
         .map(|row| template.fill_with(&row.fields, Missing::Error, &json!({ "Label": row.labels })));
     let lines = lines.collect::<Result<Vec<_>, _>>().map_err(unfilled)?;
     if !is_table {
-        lines.iter().for_each(|line| say!("{line}"));
-        return Ok(());
+        // Whole rows are written as for a page of HTML.
+        let whole = template_text.trim() == "{{json .}}";
+        let lines = lines.into_iter().map(|line| if whole { for_html(&line) } else { line });
+        return Ok(lines.map(|line| format!("{line}\n")).collect());
     }
     let names: Map<String, Value> =
         headers.iter().map(|(key, name)| ((*key).to_owned(), json!(name))).collect();
@@ -51,8 +59,11 @@ pub(crate) fn rows(rows: &[Row], format: &str, columns: &str, headers: Headers) 
     let cells = |line: &str| line.split('\t').map(str::to_owned).collect();
     let mut table: Vec<Vec<String>> = vec![cells(&head)];
     table.extend(lines.iter().map(|line| cells(line)));
-    put!("{}", aligned(&table, 10));
-    Ok(())
+    Ok(aligned(&table, 10))
+}
+
+fn for_html(json: &str) -> String {
+    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }
 
 /// Cells below each other: a column is three wider than its widest cell, and at least `least`.
@@ -100,11 +111,16 @@ pub(crate) fn objects(found: &[Value], format: &str) -> Result<(), Failure> {
 
 /// Prints one object by a template or as JSON.
 pub(crate) fn object(object: &Value, format: &str) -> Result<(), Failure> {
-    match format {
-        "json" => say!("{object}"),
-        _ => say!("{}", one(&parse(format)?, object)?),
-    }
+    say!("{}", filled(object, format)?);
     Ok(())
+}
+
+/// The same as text without an end.
+pub(crate) fn filled(object: &Value, format: &str) -> Result<String, Failure> {
+    match format {
+        "json" => Ok(object.to_string()),
+        _ => one(&parse(format)?, object),
+    }
 }
 
 fn one(template: &Template, object: &Value) -> Result<String, Failure> {

@@ -81,7 +81,7 @@ pub(crate) fn containers(client: &Client, options: &Options<'_>) -> Result<u8, F
     Ok(0)
 }
 
-fn container(c: &Value, whole: bool) -> Row {
+pub(crate) fn container(c: &Value, whole: bool) -> Row {
     let cut = |text: String, most: usize| if whole { text } else { ellipsis(&text, most) };
     let id = text(&c["Id"]);
     let image = match text(&c["Image"]) {
@@ -303,6 +303,9 @@ const VOLUMES: Headers = &[
     ("Labels", "LABELS"),
     ("Links", "LINKS"),
     ("Size", "SIZE"),
+    ("Availability", "AVAILABILITY"),
+    ("Group", "GROUP"),
+    ("Status", "STATUS"),
 ];
 
 pub(crate) fn volumes(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
@@ -314,17 +317,19 @@ pub(crate) fn volumes(client: &Client, options: &Options<'_>) -> Result<u8, Fail
         list.iter().for_each(|volume| say!("{}", text(&volume["Name"])));
         return Ok(0);
     }
-    let row = |volume: &Value| Row {
-        fields: json!({
-            "Driver": text(&volume["Driver"]), "Name": text(&volume["Name"]), "Scope": text(&volume["Scope"]),
-            "Mountpoint": text(&volume["Mountpoint"]), "Labels": labels(&volume["Labels"]), "Links": "N/A",
-            "Size": "N/A",
-        }),
-        labels: volume["Labels"].clone(),
-    };
-    let shown: Vec<Row> = list.iter().map(row).collect();
+    let shown: Vec<Row> = list.iter().map(volume).collect();
     rows(&shown, &format, "{{.Driver}}\t{{.Name}}", VOLUMES)?;
     Ok(0)
+}
+
+pub(crate) fn volume(volume: &Value) -> Row {
+    let field = |key: &str| text(&volume[key]);
+    let fields = json!({
+        "Driver": field("Driver"), "Name": field("Name"), "Scope": field("Scope"),
+        "Mountpoint": field("Mountpoint"), "Labels": labels(&volume["Labels"]), "Links": "N/A", "Size": "N/A",
+        "Availability": "N/A", "Group": "N/A", "Status": "N/A",
+    });
+    Row { fields, labels: volume["Labels"].clone() }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::flags::{Options, flag, list, one};
 use crate::format;
 use crate::http::{Body, Client, Failure, escape};
 use crate::life::each;
-use crate::lists::filters;
 
 /// What `inspect` knows, in the order it looks.
 const KINDS: [(&str, &str, &str); 4] = [
@@ -142,32 +141,6 @@ pub(crate) fn network_rm(client: &Client, options: &Options<'_>) -> Result<u8, F
     }))
 }
 
-/// What would be lost is only removed when that is confirmed.
-fn confirmed(options: &Options<'_>, warning: &str) -> Result<bool, Failure> {
-    if options.is_set("force")? {
-        return Ok(true);
-    }
-    quiet_stdout::put!("WARNING! {warning}\nAre you sure you want to continue? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y"))
-}
-
-pub(crate) fn network_prune(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
-    let filters = filters(options, "filter", &[])?;
-    let warning = "This will remove all custom networks not used by at least one container.";
-    if confirmed(options, warning)? {
-        let done = client.json("POST", &format!("/networks/prune?filters={filters}"), Body::None)?;
-        let removed = done["NetworksDeleted"].as_array().cloned().unwrap_or_default();
-        if !removed.is_empty() {
-            say!("Deleted Networks:");
-            removed.iter().for_each(|name| say!("{}", name.as_str().unwrap_or_default()));
-            say!();
-        }
-    }
-    Ok(0)
-}
-
 pub(crate) fn volume_create(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
     let name = if options.is_given("name") { options.text("name") } else { options.arg(0) };
     let body = json!({
@@ -186,23 +159,4 @@ pub(crate) fn volume_rm(client: &Client, options: &Options<'_>) -> Result<u8, Fa
         say!("{name}");
         Ok(())
     }))
-}
-
-pub(crate) fn volume_prune(client: &Client, options: &Options<'_>) -> Result<u8, Failure> {
-    let all = options.is_set("all")?;
-    let more: Vec<(&str, String)> = if all { vec![("all", "1".into())] } else { Vec::new() };
-    let filters = filters(options, "filter", &more)?;
-    let which = if all { "all" } else { "anonymous" };
-    let warning = format!("This will remove {which} local volumes not used by at least one container.");
-    if confirmed(options, &warning)? {
-        let done = client.json("POST", &format!("/volumes/prune?filters={filters}"), Body::None)?;
-        let removed = done["VolumesDeleted"].as_array().cloned().unwrap_or_default();
-        if !removed.is_empty() {
-            say!("Deleted Volumes:");
-            removed.iter().for_each(|name| say!("{}", name.as_str().unwrap_or_default()));
-            say!();
-        }
-        say!("Total reclaimed space: {}", crate::words::size(done["SpaceReclaimed"].as_i64().unwrap_or(0)));
-    }
-    Ok(0)
 }

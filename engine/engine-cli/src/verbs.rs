@@ -1,4 +1,6 @@
-//! The verbs.
+//! The verbs. Those for containers and images are here, the rest is below.
+
+mod more;
 
 use clap::Arg;
 
@@ -27,6 +29,17 @@ pub(crate) struct Verb {
     pub(crate) act: fn(&Client, &Options<'_>) -> Result<u8, Failure>,
 }
 
+fn verb(
+    name: &'static str,
+    about: &'static str,
+    usage: &'static str,
+    takes: Takes,
+    flags: Vec<Arg>,
+    act: fn(&Client, &Options<'_>) -> Result<u8, Failure>,
+) -> Verb {
+    Verb { name, about, usage, takes, flags, act }
+}
+
 const CONTAINERS: &str = "CONTAINER [CONTAINER...]";
 const IMAGES: &str = "IMAGE [IMAGE...]";
 
@@ -50,6 +63,10 @@ fn force(help: &'static str) -> Arg {
     flag("force", Some('f'), help)
 }
 
+fn no_trunc() -> Arg {
+    flag("no-trunc", None, "Don't truncate output")
+}
+
 fn timeout() -> Arg {
     one("timeout", Some('t'), "Seconds to wait before killing the container").alias("time")
 }
@@ -57,10 +74,8 @@ fn timeout() -> Arg {
 /// All verbs.
 pub(crate) fn verbs() -> Vec<Verb> {
     use Takes::{AtLeast, AtMost, Exactly, Nothing};
-    let verb = |name, about, usage, takes, flags, act| Verb { name, about, usage, takes, flags, act };
-    let no_trunc = || flag("no-trunc", None, "Don't truncate output");
     let signal = || one("signal", Some('s'), "Signal to send to the container");
-    vec![
+    let mut verbs = vec![
         verb(
             "attach",
             "Attach local standard input, output, and error streams to a running container",
@@ -165,14 +180,6 @@ pub(crate) fn verbs() -> Vec<Verb> {
             images::import,
         ),
         verb(
-            "info",
-            "Display system-wide information",
-            "",
-            Nothing,
-            vec![format_of_objects()],
-            describe::info,
-        ),
-        verb(
             "inspect",
             "Return low-level information on Docker objects",
             "NAME|ID [NAME|ID...]",
@@ -230,66 +237,6 @@ pub(crate) fn verbs() -> Vec<Verb> {
                 one("until", None, "Show logs before a timestamp or relative (e.g. 42m)"),
             ],
             streams::logs,
-        ),
-        verb(
-            "network connect",
-            "Connect a container to a network",
-            "NETWORK CONTAINER",
-            Exactly(2),
-            vec![
-                list("alias", None, "Add network-scoped alias for the container"),
-                one("ip", None, "IPv4 address"),
-                list("link", None, "Add link to another container"),
-            ],
-            objects::network_connect,
-        ),
-        verb(
-            "network create",
-            "Create a network",
-            "NETWORK",
-            Exactly(1),
-            objects::network_flags(),
-            objects::network_create,
-        ),
-        verb(
-            "network disconnect",
-            "Disconnect a container from a network",
-            "NETWORK CONTAINER",
-            Exactly(2),
-            vec![force("Force the container to disconnect from a network")],
-            objects::network_disconnect,
-        ),
-        verb(
-            "network inspect",
-            "Display detailed information on one or more networks",
-            "NETWORK [NETWORK...]",
-            AtLeast(1),
-            vec![format_of_objects()],
-            objects::network_inspect,
-        ),
-        verb(
-            "network ls",
-            "List networks",
-            "",
-            Nothing,
-            vec![filter(), format(), no_trunc(), quiet("Only display network IDs")],
-            lists::networks,
-        ),
-        verb(
-            "network prune",
-            "Remove all unused networks",
-            "",
-            Nothing,
-            vec![force("Do not prompt for confirmation"), list("filter", None, "Provide filter values")],
-            objects::network_prune,
-        ),
-        verb(
-            "network rm",
-            "Remove one or more networks",
-            "NETWORK [NETWORK...]",
-            AtLeast(1),
-            vec![force("Do not error if the network does not exist")],
-            objects::network_rm,
         ),
         verb(
             "pause",
@@ -440,63 +387,6 @@ pub(crate) fn verbs() -> Vec<Verb> {
             life::update,
         ),
         verb(
-            "version",
-            "Show the Docker version information",
-            "",
-            Nothing,
-            vec![format_of_objects()],
-            describe::version,
-        ),
-        verb(
-            "volume create",
-            "Create a volume",
-            "[VOLUME]",
-            AtMost(1),
-            vec![
-                one("driver", Some('d'), "Specify volume driver name").default_value("local"),
-                list("label", None, "Set metadata for a volume"),
-                one("name", None, "Specify volume name").hide(true),
-                list("opt", Some('o'), "Set driver specific options"),
-            ],
-            objects::volume_create,
-        ),
-        verb(
-            "volume inspect",
-            "Display detailed information on one or more volumes",
-            "VOLUME [VOLUME...]",
-            AtLeast(1),
-            vec![format_of_objects()],
-            objects::volume_inspect,
-        ),
-        verb(
-            "volume ls",
-            "List volumes",
-            "",
-            Nothing,
-            vec![filter(), format(), quiet("Only display volume names")],
-            lists::volumes,
-        ),
-        verb(
-            "volume prune",
-            "Remove unused local volumes",
-            "",
-            Nothing,
-            vec![
-                flag("all", Some('a'), "Remove all unused volumes, not just anonymous ones"),
-                force("Do not prompt for confirmation"),
-                list("filter", None, "Provide filter values"),
-            ],
-            objects::volume_prune,
-        ),
-        verb(
-            "volume rm",
-            "Remove one or more volumes",
-            "VOLUME [VOLUME...]",
-            AtLeast(1),
-            vec![force("Force the removal of one or more volumes")],
-            objects::volume_rm,
-        ),
-        verb(
             "wait",
             "Block until one or more containers stop, then print their exit codes",
             CONTAINERS,
@@ -504,5 +394,8 @@ pub(crate) fn verbs() -> Vec<Verb> {
             vec![],
             life::wait,
         ),
-    ]
+    ];
+    verbs.extend(more::verbs());
+    verbs.sort_by_key(|verb| verb.name);
+    verbs
 }

@@ -33,6 +33,11 @@ pub(crate) fn size(bytes: i64) -> String {
     engine_api::size::with_precision(u64::try_from(bytes).unwrap_or(0), 3)
 }
 
+/// With four digits, as sums are shown.
+pub(crate) fn whole_size(bytes: i64) -> String {
+    engine_api::size::human(u64::try_from(bytes).unwrap_or(0))
+}
+
 pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
+/// Only the two blocks that end an archive.
+const EMPTY_TAR: [u8; 1024] = [0; 1024];
+
 /// An image's ID: the digest of its configuration's bytes.
 pub type ImageId = Digest;
 /// A layer's identity: the digest of its uncompressed tar.
@@ -36,6 +39,11 @@ impl Digest {
         let mut hasher = Hasher::new();
         hasher.update(bytes);
         hasher.finish()
+    }
+
+    /// Whether it is that of the tar without entries: a change of no file is no layer.
+    pub fn is_of_nothing(&self) -> bool {
+        *self == Self::of(&EMPTY_TAR)
     }
 
     /// The 64 hexadecimal digits without the algorithm.

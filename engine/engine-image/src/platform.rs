@@ -39,11 +39,15 @@ impl Platform {
     /// Reads `os/arch[/variant]`, `arch` or `os`.
     pub fn parse(text: &str) -> Result<Self> {
         let here = Self::here();
+        let wrong = |what: String| Err(ImageError::Invalid(format!("{what}: invalid argument")));
+        if let Some(part) = text.split('/').find(|part| part.is_empty() || !part.bytes().all(is_word)) {
+            return wrong(format!(
+                "{part:?} is an invalid component of {text:?}: platform specifier component must match \"^[A-Za-z0-9_-]+$\""
+            ));
+        }
         let parts: Vec<String> = text.split('/').map(str::to_ascii_lowercase).collect();
-        if parts.len() > 3 || parts.iter().any(|part| part.is_empty() || !part.bytes().all(is_word)) {
-            return Err(ImageError::Invalid(format!(
-                "\"{text}\": platform specifier component must match \"^[A-Za-z0-9_-]+$\": invalid argument"
-            )));
+        if parts.len() > 3 {
+            return wrong(format!("{text:?}: cannot parse platform specifier"));
         }
         let mut parts = parts.into_iter();
         let first = parts.next().unwrap_or_default();
@@ -51,9 +55,7 @@ impl Platform {
             (None, _) if first == "linux" => here,
             (None, _) if SYSTEMS.contains(&first.as_str()) => Self { os: first, ..here },
             (None, _) if !ARCHITECTURES.contains(&normal(&first)) => {
-                return Err(ImageError::Invalid(format!(
-                    "\"{text}\": unknown operating system or architecture: invalid argument"
-                )));
+                return wrong(format!("{text:?}: unknown operating system or architecture"));
             }
             (None, _) => Self { os: here.os, architecture: normal(&first).into(), variant: String::new() },
             (Some(architecture), variant) => Self {
@@ -114,6 +116,15 @@ mod tests {
             architecture: "amd64".into(),
             variant: String::new()
         }));
-        assert!(Platform::parse("linux//x").is_err());
+        for (text, said) in [
+            (
+                "linux//x",
+                r#""" is an invalid component of "linux//x": platform specifier component must match "^[A-Za-z0-9_-]+$": invalid argument"#,
+            ),
+            ("a/b/c/d", r#""a/b/c/d": cannot parse platform specifier: invalid argument"#),
+            ("x", r#""x": unknown operating system or architecture: invalid argument"#),
+        ] {
+            assert_eq!(Platform::parse(text).expect_err("wrong").to_string(), said);
+        }
     }
 }

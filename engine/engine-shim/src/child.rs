@@ -104,7 +104,7 @@ fn set_up_and_exec(spec: &Spec, inherited: Inherited) -> Result<std::convert::In
     drop(joined);
     set_up_loopback(spec)?;
     enter_cgroups(spec)?;
-    let sources = Sources::open(&spec.mounts)?;
+    let sources = Sources::open(spec)?;
     sys::set_root_propagation(libc::MS_REC | libc::MS_SLAVE)
         .during(|| "making the root mount a slave".into())?;
     let umask = sys::set_umask(0);
@@ -188,7 +188,7 @@ fn set_up_loopback(spec: &Spec) -> Result<(), Failure> {
 fn set_names(spec: &Spec) -> Result<(), Failure> {
     if matches!(spec.namespaces.uts, Namespace::New) {
         if !spec.hostname.is_empty() {
-            sys::set_hostname(&spec.hostname).during(|| "sethostname".into())?;
+            sys::set_hostname(&spec.hostname).during(|| "error during container init: sethostname".into())?;
         }
         if !spec.domainname.is_empty() {
             sys::set_domainname(&spec.domainname).during(|| "setdomainname".into())?;

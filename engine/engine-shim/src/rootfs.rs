@@ -45,10 +45,14 @@ pub(crate) struct Terminal {
 }
 
 /// The sources of bind mounts, cloned before the tree's propagation changes.
-pub(crate) struct Sources(Vec<Option<OwnedFd>>);
+pub(crate) struct Sources {
+    mounts: Vec<Option<OwnedFd>>,
+    /// Another container's `/dev/shm`.
+    shm: Option<OwnedFd>,
+}
 
 impl Sources {
-    pub(crate) fn open(mounts: &[Mount]) -> Result<Self, Failure> {
+    pub(crate) fn open(spec: &Spec) -> Result<Self, Failure> {
         let open = |mount: &Mount| match mount.kind {
             MountKind::Tmpfs => Ok(None),
             MountKind::Bind if mount.subpath.is_empty() => {
@@ -58,7 +62,10 @@ impl Sources {
             }
             MountKind::Bind => open_subpath(mount).map(Some),
         };
-        mounts.iter().map(open).collect::<Result<_, _>>().map(Self)
+        let mounts = spec.mounts.iter().map(open).collect::<Result<_, _>>()?;
+        let shm_of = spec.standard_mounts.shm_of.as_deref();
+        let shm = shm_of.map(|namespace| sys::clone_tree_of(namespace, "/dev/shm")).transpose();
+        Ok(Self { mounts, shm: shm.during(|| "mounting /dev/shm".into())? })
     }
 }
 
@@ -98,9 +105,9 @@ pub(crate) fn build(spec: &Spec, sources: Sources, place: &Path) -> Result<Built
     mount_sys(spec, &root)?;
     let mut terminal = None;
     if let Some(dev) = &null {
-        terminal = mount_dev_children(spec, dev, &replaced)?;
+        terminal = mount_dev_children(spec, dev, sources.shm, &replaced)?;
     }
-    for (mount, source) in spec.mounts.iter().zip(sources.0) {
+    for (mount, source) in spec.mounts.iter().zip(sources.mounts) {
         user_mount(&root, mount, source)?;
     }
     if null.is_none() && spec.process.tty {
@@ -212,6 +219,7 @@ fn hierarchy_name(dir: &Path, path: &str) -> Option<String> {
 fn mount_dev_children(
     spec: &Spec,
     dev: &OwnedFd,
+    shared_shm: Option<OwnedFd>,
     replaced: &dyn Fn(&str) -> bool,
 ) -> Result<Option<Terminal>, Failure> {
     let child = |name: &str| {
@@ -233,9 +241,14 @@ fn mount_dev_children(
     }
     if !replaced("/dev/shm") && !spec.standard_mounts.no_shm {
         let shm = child("shm")?;
-        let tree = match &spec.standard_mounts.shm_from {
-            Some(source) => clone_tree(sys::CWD, source, false)
-                .and_then(|tree| set_mount_attributes(tree.as_fd(), HARDENED, 0, false).map(|()| tree)),
+        let shared = match &spec.standard_mounts.shm_from {
+            Some(source) => Some(clone_tree(sys::CWD, source, false)),
+            None => shared_shm.map(Ok),
+        };
+        let tree = match shared {
+            Some(tree) => {
+                tree.and_then(|tree| set_mount_attributes(tree.as_fd(), HARDENED, 0, false).map(|()| tree))
+            }
             None => {
                 let size =
                     if spec.standard_mounts.shm_size == 0 { 64 << 20 } else { spec.standard_mounts.shm_size };
@@ -446,10 +459,11 @@ fn make_cwd(root: &SafeRoot, cwd: &str) -> Result<(), Failure> {
 fn set_sysctls(spec: &Spec, proc: &OwnedFd) -> Result<(), Failure> {
     for (key, value) in &spec.sysctl {
         let path = format!("sys/{}", key.replace('.', "/"));
-        let during = || format!("error writing sysctl {key}");
+        let during = |what: &str| format!("error during container init: {what} /proc/{path}");
         let resolve = sys::RESOLVE_NO_XDEV | sys::RESOLVE_NO_SYMLINKS | sys::RESOLVE_IN_ROOT;
-        let file = sys::openat2(proc.as_fd(), path.as_str(), libc::O_WRONLY, 0, resolve).during(during)?;
-        sys::write(file.as_fd(), value.as_bytes()).during(during)?;
+        let file = sys::openat2(proc.as_fd(), path.as_str(), libc::O_WRONLY, 0, resolve)
+            .during(|| during("open"))?;
+        sys::write(file.as_fd(), value.as_bytes()).during(|| during("write"))?;
     }
     Ok(())
 }

@@ -133,9 +133,10 @@ pub struct UserNamespace {
 pub struct Mounts {
     /// Bytes of `/dev/shm`; 0 means 64 MiB.
     pub shm_size: u64,
-    /// Mount this directory on `/dev/shm` instead of a tmpfs of its own
-    /// (`--ipc=container:` and shareable).
+    /// Mount this directory on `/dev/shm` instead of a tmpfs of its own (host ipc).
     pub shm_from: Option<PathBuf>,
+    /// Mount the `/dev/shm` of this mount namespace there (`--ipc=container:`).
+    pub shm_of: Option<PathBuf>,
     /// Leave `/dev/shm` alone (`--ipc=none` has none).
     pub no_shm: bool,
     /// `/sys` and `/sys/fs/cgroup` writable, for privileged containers.
@@ -151,6 +152,7 @@ impl Default for Mounts {
         Self {
             shm_size: 0,
             shm_from: None,
+            shm_of: None,
             no_shm: false,
             writable_sys: false,
             cgroup: true,

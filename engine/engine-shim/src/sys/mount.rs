@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, OsStr, c_long, c_ulong};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::{c_string, check, owned};
+use super::{CWD, c_string, check, fchdir, openat2, owned, setns};
 
 pub const MOUNT_ATTR_RDONLY: u64 = 0x1;
 pub const MOUNT_ATTR_NOSUID: u64 = 0x2;
@@ -64,6 +64,20 @@ pub fn new_mount(kind: &str, options: &str, attributes: u64) -> io::Result<Owned
         }
     }
     fsmount(&fs, attributes)
+}
+
+/// A mount of another mount namespace. The kernel clones only what is mounted in one's own, so this process
+/// goes there and comes back: it must share its root with no other, and stand on the root of its namespace.
+pub fn clone_tree_of(namespace: &Path, path: &str) -> io::Result<OwnedFd> {
+    let open = |path: &Path, flags: i32| openat2(CWD, path, flags, 0, 0);
+    let own = open(Path::new("/proc/self/ns/mnt"), libc::O_RDONLY)?;
+    let theirs = open(namespace, libc::O_RDONLY)?;
+    let here = open(Path::new("."), libc::O_PATH | libc::O_DIRECTORY)?;
+    setns(theirs.as_fd(), libc::CLONE_NEWNS)?;
+    let tree = clone_tree(CWD, path, false);
+    setns(own.as_fd(), libc::CLONE_NEWNS)?;
+    fchdir(here.as_fd())?;
+    tree
 }
 
 /// A detached copy of the mount at `path` (of `dir` itself when empty).

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use engine_build::BuildOptions;
 use engine_image::RunConfig;
 use http::StatusCode;
+use serde::de::IgnoredAny;
 
-use super::call::{Call, Done, Fail};
-use super::progress;
+use super::call::{Call, Done, Fail, Query};
+use super::{golang, progress};
 use crate::daemon::Daemon;
 use crate::daemon::build::BuildHost;
 use crate::daemon::error::Refusal;
@@ -19,7 +20,28 @@ pub(super) fn apply_changes(mut config: RunConfig, changes: &[String]) -> Result
     Ok(config)
 }
 
+/// Parameters that are JSON, and what precedes the sentence on one that is none.
+const JSON: [(&str, &str); 4] = [
+    ("buildargs", "error reading build args: "),
+    ("labels", "error reading labels: "),
+    ("ulimits", "error reading ulimit settings: "),
+    ("cachefrom", ""),
+];
+
+fn check_json(query: &Query) -> Result<(), Fail> {
+    for (name, before) in JSON {
+        let text = query.text(name);
+        if let Err(error) = serde_json::from_str::<IgnoredAny>(text)
+            && !text.is_empty()
+        {
+            return Err(Fail::bad(format!("{before}{}", golang::problem(text.as_bytes(), &error))));
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn build(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
+    check_json(&call.query)?;
     let mut options = BuildOptions::from_query(call.query.pairs()).map_err(|e| Fail::bad(e.to_string()))?;
     let auths = call.ex.head.header("x-registry-config").unwrap_or_default().to_owned();
     let context = match options.remote.starts_with("http://") || options.remote.starts_with("https://") {

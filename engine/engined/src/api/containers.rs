@@ -146,13 +146,20 @@ pub(super) async fn restart(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> D
 
 pub(super) async fn kill(d: &Arc<Daemon>, call: &mut Call<'_>, id: &str) -> Done {
     let signal = call.query.text("signal").to_owned();
-    if !signal.is_empty() {
+    // Every number but zero may be one, until there is a container to send it to.
+    let number = signal.parse::<i32>().ok().filter(|number| *number != 0);
+    if !signal.is_empty() && number.is_none() {
         parse_signal(&signal)?;
     }
     let found = d.containers.find(id);
     let container = found.map_err(|missing| {
         Fail::Refused(missing.status, format!("Cannot kill container: {id}: {missing}"))
     })?;
+    if let Some(number) = number.filter(|_| parse_signal(&signal).is_err()) {
+        return Err(Fail::bad(format!(
+            "Cannot kill container: {id}: The linux daemon does not support signal {number}"
+        )));
+    }
     d.kill(&container, id, &signal).await?;
     call.empty(StatusCode::NO_CONTENT).await
 }

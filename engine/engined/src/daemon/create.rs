@@ -115,12 +115,14 @@ impl Daemon {
     ) -> Result<Created> {
         let CreateRequest { mut config, mut host, networking, flat_readonly, .. } = request;
         if let Some(other) = host.network_of() {
-            // Not "not found": for that, clients would pull the image.
-            let other = self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
-            host.network_mode = format!("container:{}", other.id);
+            // One that is not there yet is looked for at the start.
+            if let Ok(other) = self.containers.find(other) {
+                host.network_mode = format!("container:{}", other.id);
+            }
         }
         for mode in [&host.pid_mode, &host.ipc_mode] {
             if let Some(other) = mode.strip_prefix("container:") {
+                // Not "not found": for that, clients would pull the image.
                 self.containers.find(other).map_err(|e| Refusal::bad(e.message))?;
             }
         }

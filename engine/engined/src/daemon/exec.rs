@@ -156,7 +156,11 @@ impl Daemon {
         let action = format!("exec_start: {}", action_text(session));
         self.tell_container_with(container, &action, &[("execID", &session.id)]);
         let exec = ExecSpec { id: session.id.clone(), process, stdin: streams.stdin };
-        match program.exec(exec, streams).await {
+        let started = match exec.process.cwd.starts_with('/') || exec.process.cwd.is_empty() {
+            true => program.exec(exec, streams).await,
+            false => Err(RuntimeError::Start { code: 126, message: RELATIVE.into() }),
+        };
+        match started {
             Ok((pid, stream)) => {
                 session.state().pid = pid;
                 stream.ok_or_else(|| Refusal::internal("the exec session has no stream"))
@@ -302,9 +306,15 @@ fn exec_process(
     })
 }
 
+/// What the runtime says of such a folder, before it has started anything.
+const RELATIVE: &str = "Cwd must be an absolute path";
+
 fn exec_failure(error: RuntimeError) -> Refusal {
     match error {
         RuntimeError::Start { message, .. } if super::start::names_no_user(&message) => Refusal::bad(message),
+        RuntimeError::Start { message, .. } if message == RELATIVE => {
+            Refusal::bad(format!("OCI runtime exec failed: exec failed: {message}: unknown"))
+        }
         RuntimeError::Start { message, .. } => Refusal::bad(format!(
             "OCI runtime exec failed: exec failed: unable to start container process: {message}: unknown"
         )),

@@ -102,8 +102,13 @@ impl Daemon {
             && filters.any("expose", |v| {
                 state.is_alive() && record.config.exposed_ports.keys().any(|p| port_matches(p, v))
             })
-            && filters
-                .any("publish", |v| record.ports.iter().any(|(p, b)| !b.is_empty() && port_matches(p, v)))
+            && filters.any("publish", |v| {
+                let published = record.ports.iter().flat_map(|(port, bindings)| {
+                    let protocol = port.split_once('/').map_or("tcp", |(_, protocol)| protocol);
+                    bindings.iter().map(move |binding| format!("{}/{protocol}", binding.host_port))
+                });
+                published.into_iter().any(|port| port_matches(&port, v))
+            })
             && filters.any("is-task", |v| matches!(v, "false" | "0"))
     }
 

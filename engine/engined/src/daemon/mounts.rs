@@ -87,7 +87,8 @@ pub(crate) fn parse_bind(spec: &str) -> Result<Mounted, String> {
         rw: true,
         ..Mounted::default()
     };
-    check_mode(mode, source.starts_with('/'))?;
+    check_mode(mode)?;
+    check_kind(mode, source.starts_with('/')).map_err(|what| format!("{}: {what}", invalid(spec)))?;
     if source.starts_with('/') {
         mount.kind = "bind".into();
         mount.source = clean(source).into();
@@ -122,11 +123,11 @@ pub(crate) fn check_volume_name(name: &str) -> Result<(), String> {
 
 const PROPAGATIONS: [&str; 6] = ["shared", "rshared", "slave", "rslave", "private", "rprivate"];
 
-fn check_mode(mode: &str, is_bind: bool) -> Result<(), String> {
+/// Whether it is a mode at all.
+fn check_mode(mode: &str) -> Result<(), String> {
     let known = |option: &str| match option {
-        "" | "ro" | "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => true,
-        "nocopy" => !is_bind,
-        other => is_bind && PROPAGATIONS.contains(&other),
+        "" | "ro" | "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" | "nocopy" => true,
+        other => PROPAGATIONS.contains(&other),
     };
     let kinds: [&[&str]; 4] =
         [&["ro", "rw"], &["z", "Z"], &["consistent", "cached", "delegated"], &PROPAGATIONS];
@@ -135,6 +136,17 @@ fn check_mode(mode: &str, is_bind: bool) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("invalid mode: {mode}"))
+}
+
+/// Folders of the host are not copied to, and volumes propagate nothing.
+fn check_kind(mode: &str, is_bind: bool) -> Result<(), String> {
+    let has = |wanted: &[&str]| mode.split(',').any(|option| wanted.contains(&option));
+    let (kind, field) = match is_bind {
+        true if has(&["nocopy"]) => ("bind", "VolumeOptions"),
+        false if has(&PROPAGATIONS) => ("volume", "BindOptions"),
+        _ => return Ok(()),
+    };
+    Err(format!("invalid mount config for type \"{kind}\": field {field} must not be specified"))
 }
 
 fn apply_mode(mount: &mut Mounted, mode: &str) {

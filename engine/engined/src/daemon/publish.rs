@@ -19,31 +19,37 @@ pub(crate) fn reserve(
     address: Ipv4Addr,
     taken: &mut Vec<PublishedPort>,
 ) -> Result<()> {
+    let mut all = Vec::new();
     for (port, bindings) in wanted(record) {
         let (container_port, protocol) = parse_port(&port)?;
         for binding in bindings {
-            let host_ip = match binding.host_ip.as_str() {
-                "" => IpAddr::V4(network.host_address.unwrap_or(Ipv4Addr::UNSPECIFIED)),
-                text => text.parse().map_err(|_| Refusal::bad(format!("invalid IP address: {text}")))?,
-            };
             let range = parse_range(&binding.host_port)?;
-            let host_port = ports.reserve(protocol, host_ip, range).map_err(|error| {
-                Refusal::internal(format!(
-                    "driver failed programming external connectivity on endpoint {} ({}): {}",
-                    record.name,
-                    record.id,
-                    super::error::chain(&error)
-                ))
-            })?;
-            taken.push(PublishedPort {
-                protocol,
-                host_ip,
-                host_port,
-                container_ip: address,
-                container_port,
-                bridge: network.bridge.clone(),
-            });
+            all.push((container_port, protocol, binding.host_ip, range));
         }
+    }
+    // Who has a choice chooses last.
+    all.sort_by_key(|(.., range)| range.as_ref().is_none_or(|range| range.start() != range.end()));
+    for (container_port, protocol, host_ip, range) in all {
+        let host_ip = match host_ip.as_str() {
+            "" => IpAddr::V4(network.host_address.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+            text => text.parse().map_err(|_| Refusal::bad(format!("invalid IP address: {text}")))?,
+        };
+        let host_port = ports.reserve(protocol, host_ip, range).map_err(|error| {
+            Refusal::internal(format!(
+                "driver failed programming external connectivity on endpoint {} ({}): {}",
+                record.name,
+                record.id,
+                super::error::chain(&error)
+            ))
+        })?;
+        taken.push(PublishedPort {
+            protocol,
+            host_ip,
+            host_port,
+            container_ip: address,
+            container_port,
+            bridge: network.bridge.clone(),
+        });
     }
     Ok(())
 }

@@ -59,17 +59,21 @@ impl Daemon {
         self.write_files(container)?;
         container.record().joined = true;
         self.tell_networks(container, "connect");
-        Ok((net, file_mounts(&container.dir)))
+        Ok((net, file_mounts(&container.dir, record.host.readonly_rootfs)))
     }
 
     fn share_network(&self, container: &Container, other: &str) -> Result<(Namespace, Vec<Mount>)> {
         let other = self.containers.find(other)?;
+        if other.id == container.id {
+            return Err(Refusal::internal("cannot join own network"));
+        }
         let program = other.program().filter(|_| other.record().state.is_alive());
         let program = program.ok_or_else(|| {
             Refusal::conflict(format!("cannot join network of a non running container: {}", other.id))
         })?;
         container.record().config.hostname = other.record().config.hostname.clone();
-        Ok((Namespace::Join(program.namespace("net")), file_mounts(&other.dir)))
+        let readonly = container.record().host.readonly_rootfs;
+        Ok((Namespace::Join(program.namespace("net")), file_mounts(&other.dir, readonly)))
     }
 
     /// Blocking.
@@ -414,9 +418,9 @@ fn extra_lines(record: &Record, daemon: &Daemon) -> String {
     extra.map(|(address, name)| format!("{address}\t{name}\n")).collect()
 }
 
-fn file_mounts(dir: &Path) -> Vec<Mount> {
+fn file_mounts(dir: &Path, readonly: bool) -> Vec<Mount> {
     ["resolv.conf", "hostname", "hosts"]
-        .map(|name| file_mount(&dir.join(name), &format!("/etc/{name}"), false))
+        .map(|name| file_mount(&dir.join(name), &format!("/etc/{name}"), readonly))
         .into()
 }
 

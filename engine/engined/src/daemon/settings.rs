@@ -242,10 +242,10 @@ fn check_cpu(host: &HostConfig, cpus: usize) -> Result<(), String> {
         return Err(format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares));
     }
     if nano > 0 && period > 0 {
-        return Err("Conflicting options: Nano CPUs and CPU Period cannot both be set.".into());
+        return Err("Conflicting options: Nano CPUs and CPU Period cannot both be set".into());
     }
     if nano > 0 && quota > 0 {
-        return Err("Conflicting options: Nano CPUs and CPU Quota cannot both be set.".into());
+        return Err("Conflicting options: Nano CPUs and CPU Quota cannot both be set".into());
     }
     if nano < 0 || nano > cpus as i64 * 1_000_000_000 {
         return Err(format!(

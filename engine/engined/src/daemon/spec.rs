@@ -22,6 +22,7 @@ impl Daemon {
         let record = container.record().clone();
         let host = &record.host;
         let namespaces = self.namespaces(host, net)?;
+        check_shares(host.cpu_shares)?;
         let rootfs = match self.store.writable(&record.id) {
             Some(writable) => Rootfs::Overlay {
                 lower: writable.lowers.clone(),
@@ -80,23 +81,20 @@ impl Daemon {
         let other = self.containers.find(other)?;
         match other.program() {
             Some(program) if other.record().state.is_alive() => Ok(Namespace::Join(program.namespace(name))),
-            _ => Err(Refusal::conflict(format!(
-                "cannot join {} of a non running container: {}",
-                name.to_uppercase(),
+            _ if name == "ipc" => Err(Refusal::conflict(format!(
+                "can't join IPC of container {0}: container {0} is not running",
                 other.id
             ))),
+            _ => Err(Refusal::conflict(format!("container {} is not running", other.id))),
         }
     }
 
     fn standard_mounts(&self, host: &HostConfig, covered: &BTreeSet<String>) -> Result<Mounts> {
-        let shm_from = match host.ipc_mode.strip_prefix("container:") {
-            Some(other) => Some(self.shm_of(other)?),
-            None if host.ipc_mode == "host" => Some(PathBuf::from("/dev/shm")),
-            None => None,
-        };
+        let donor = host.ipc_mode.strip_prefix("container:");
         Ok(Mounts {
             shm_size: u64::try_from(host.shm_size).unwrap_or(0),
-            shm_from,
+            shm_from: (host.ipc_mode == "host").then(|| "/dev/shm".into()),
+            shm_of: donor.map(|donor| self.mounts_of(donor)).transpose()?,
             no_shm: host.ipc_mode == "none" || covered.contains("/dev/shm"),
             writable_sys: host.privileged,
             cgroup: !covered.contains("/sys/fs/cgroup"),
@@ -104,19 +102,19 @@ impl Daemon {
         })
     }
 
-    fn shm_of(&self, other: &str) -> Result<PathBuf> {
-        let other = self.containers.find(other)?;
+    /// The mount namespace of a container whose `/dev/shm` is shared.
+    fn mounts_of(&self, donor: &str) -> Result<PathBuf> {
+        let other = self.containers.find(donor)?;
         let program = other.program().filter(|_| other.record().state.is_alive());
-        let program = program.ok_or_else(|| {
-            Refusal::conflict(format!("cannot join IPC of a non running container: {}", other.id))
-        })?;
+        let program =
+            program.ok_or_else(|| Refusal::conflict(format!("container {} is not running", other.id)))?;
         if other.record().host.ipc_mode != "shareable" {
             return Err(Refusal::bad(format!(
                 "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
                 other.id
             )));
         }
-        Ok(format!("/proc/{}/root/dev/shm", program.pid()).into())
+        Ok(program.namespace("mnt"))
     }
 
     fn user_mounts(&self, record: &Record) -> Result<Vec<Mount>> {
@@ -296,6 +294,22 @@ fn rlimits(host: &HostConfig, config: &Config) -> Vec<Rlimit> {
     limits
 }
 
+/// The kernel bends shares that are out of its bounds in silence; the runtime says so, where it can read
+/// them back.
+fn check_shares(shares: i64) -> Result<()> {
+    let bound = match shares {
+        1 => "minimum allowed cpu-shares is 2",
+        262_145.. => "maximum allowed cpu-shares is 262144",
+        _ => return Ok(()),
+    };
+    if super::host::is_pure_cgroup2() {
+        return Ok(());
+    }
+    Err(Refusal::internal(format!(
+        "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error setting cgroup config for procHooks process: the {bound}: unknown"
+    )))
+}
+
 /// Only what lies in the container's own namespaces may be set.
 fn sysctls(host: &HostConfig, namespaces: &Namespaces) -> Result<std::collections::BTreeMap<String, String>> {
     const IPC: [&str; 8] =
@@ -311,8 +325,13 @@ fn sysctls(host: &HostConfig, namespaces: &Namespaces) -> Result<std::collection
             () => false,
         };
         if !own {
+            let why = if key.starts_with("net.") {
+                "not allowed in host network namespace"
+            } else {
+                "is not in a separate kernel namespace"
+            };
             return Err(Refusal::internal(format!(
-                "failed to create shim task: OCI runtime create failed: runc create failed: sysctl \"{key}\" is not in a separate kernel namespace: unknown"
+                "failed to create shim task: OCI runtime create failed: runc create failed: sysctl \"{key}\" {why}: unknown"
             )));
         }
     }

@@ -178,8 +178,9 @@ impl Daemon {
         let writable = writable.ok_or_else(|| Refusal::internal("the container's file system is gone"))?;
         let parent = writable.image.and_then(|id| self.store.image(&id));
         let layer = self.store.commit_writable(&writable)?;
+        let layer = Some(layer).filter(|layer| !layer.diff_id().is_of_nothing());
         let mut base = parent.as_ref().map(|p| p.config.clone()).unwrap_or_default();
-        base.rootfs.diff_ids.push(*layer.diff_id());
+        base.rootfs.diff_ids.extend(layer.iter().map(|layer| *layer.diff_id()));
         let mut command = vec![record.path.clone()];
         command.extend(record.args.iter().cloned());
         base.history.push(History {
@@ -187,7 +188,7 @@ impl Daemon {
             created_by: command.join(" "),
             author: commit.author.clone(),
             comment: commit.comment,
-            empty_layer: false,
+            empty_layer: layer.is_none(),
         });
         let config = ImageConfig {
             author: commit.author,

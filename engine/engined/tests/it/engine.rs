@@ -129,6 +129,14 @@ impl Engine {
         command
     }
 
+    /// Runs a line of shell in the engine's namespaces, that of mounts among them.
+    pub(crate) fn mounted(&self, line: &str) {
+        let holder = self.holder.id().to_string();
+        let done = Command::new("nsenter").args(["-t", &holder, "-n", "-m", "--", "sh", "-c", line]).output();
+        let done = done.expect("nsenter runs");
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
     fn point_at_engine(&self, command: &mut Command) {
         command
             .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))

@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::engine::{self, Engine};
+use crate::registries::Registry;
 
 pub(crate) fn set_up(programs: &[&str]) -> Option<Engine> {
     if let Err(reason) = engine::needs(programs) {
@@ -98,7 +99,7 @@ const STORMS: [(&str, &str); 6] = [
 #[test]
 fn a_kill_in_the_middle_leaves_nothing_half() {
     let Some(mut engine) = set_up(&["busybox", "nsenter", "docker-registry"]) else { return };
-    let mut registry = start_registry(&engine);
+    let registry = Registry::start(&engine, 5000, None);
     prepare_big(&engine);
     let rounds: u64 = std::env::var("KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let clean = things(&engine);
@@ -116,8 +117,7 @@ fn a_kill_in_the_middle_leaves_nothing_half() {
         engine.must("docker rmi -f built big 127.0.0.1:5000/big >/dev/null 2>&1; docker image prune -f");
         settle(&engine, &clean, name);
     }
-    registry.kill().expect("the registry is ours");
-    registry.wait().expect("a killed process ends");
+    drop(registry);
 }
 
 fn end_group(work: &mut Child) {
@@ -182,26 +182,6 @@ fn mounts(engine: &Engine) -> Vec<String> {
     table.lines().filter_map(shown).collect()
 }
 
-fn start_registry(engine: &Engine) -> Child {
-    let config = engine.dir.path().join("registry.yml");
-    let text = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:5000\n",
-        engine.dir.path().join("registry").display()
-    );
-    std::fs::write(&config, text).expect("the folder is there");
-    let program = engine::find("docker-registry").expect("it was there a moment ago");
-    let net = format!("--net={}", engine.net().display());
-    std::process::Command::new("nsenter")
-        .arg(net)
-        .arg(program)
-        .arg("serve")
-        .arg(config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nsenter runs")
-}
-
 /// An image of a few layers, in a file and in the registry.
 fn prepare_big(engine: &Engine) {
     engine.must(
@@ -209,7 +189,7 @@ fn prepare_big(engine: &Engine) {
     );
     engine.must(&format!("docker save -o {}/saved.tar big", engine.dir.path().display()));
     engine.must("docker tag big 127.0.0.1:5000/big");
-    eventually("the registry answers", || engine.shell("docker push -q 127.0.0.1:5000/big").status.success());
+    engine.must("docker push -q 127.0.0.1:5000/big");
     engine.must("docker rmi big 127.0.0.1:5000/big && docker image prune -f");
 }
 
