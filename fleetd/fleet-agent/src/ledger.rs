@@ -2,7 +2,6 @@
 //! again learns what it left running. It lies on /run, as the units do: a reboot forgets both.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use fleet_unit::UnitName;
@@ -101,16 +100,14 @@ impl Ledger {
     }
 
     fn write(&self) -> Result<(), LedgerError> {
-        let entries: BTreeMap<&str, Entry> = self
-            .units
-            .iter()
-            .map(|(name, it)| (name.as_str(), Entry { hash: it.hash.clone(), launched: it.launched }))
-            .collect();
+        let entry = |it: &'_ Loaded| Entry { hash: it.hash.clone(), launched: it.launched };
+        let entries: BTreeMap<&str, Entry> =
+            self.units.iter().map(|(name, it)| (name.as_str(), entry(it))).collect();
         let failed = |source| LedgerError::Write { path: self.path.clone(), source };
         let new = self.path.with_extension("new");
-        let mut file = std::fs::File::create(&new).map_err(failed)?;
-        serde_json::to_writer(&mut file, &entries).map_err(|error| failed(error.into()))?;
-        file.flush().map_err(failed)?;
+        // A writer that is a file would be asked for a write with each comma.
+        let text = serde_json::to_vec(&entries).map_err(|error| failed(error.into()))?;
+        std::fs::write(&new, text).map_err(failed)?;
         std::fs::rename(&new, &self.path).map_err(failed)
     }
 }

@@ -30,7 +30,7 @@ mod store;
 mod watch;
 
 pub use keys::{DEFAULT_PREFIX, Key, Keys};
-pub use records::{Assignment, MachineRecord, StateRecord, StoredUnit};
+pub use records::{Assignment, AssignmentWish, MachineRecord, StateRecord, StoredUnit};
 pub use registry::{CreateOutcome, Desired, Registry, RegistryError, Snapshot, override_metadata};
 pub use schedule::{Lead, Move};
 pub use store::Operations;

@@ -41,6 +41,16 @@ impl Assignment {
     }
 }
 
+/// An [`Assignment`] read without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct AssignmentWish {
+    /// As there.
+    pub target: TargetState,
+    /// As there.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
 /// What a machine says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -7,7 +7,7 @@ use fleet_unit::{Placement, TargetState, UnitName};
 use kv_client::{Client, KeyValue, LeaseKeeper, Txn, compare, op};
 
 use crate::store::Store;
-use crate::{Assignment, Key, Keys, MachineRecord, Operations, StateRecord, StoredUnit};
+use crate::{Assignment, AssignmentWish, Key, Keys, MachineRecord, Operations, StateRecord, StoredUnit};
 
 /// Why the registry could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -335,15 +335,13 @@ impl Registry {
     pub async fn scheduled_on(
         &self,
         machine: &str,
-    ) -> Result<BTreeMap<UnitName, (i64, Assignment)>, RegistryError> {
+    ) -> Result<BTreeMap<UnitName, (i64, AssignmentWish)>, RegistryError> {
         let answer = self.client.get_prefix(self.keys.schedule_of(machine)).await?;
-        let mut scheduled = BTreeMap::new();
-        for pair in answer.kvs {
-            if let (Some(Key::Schedule(_, name)), Some(it)) = (self.keys.parse(&pair.key), read(&pair)) {
-                scheduled.insert(name, (pair.mod_revision, it));
-            }
-        }
-        Ok(scheduled)
+        let scheduled = answer.kvs.iter().filter_map(|pair| match self.keys.parse(&pair.key)? {
+            Key::Schedule(_, name) => Some((name, (pair.mod_revision, read(pair)?))),
+            _ => None,
+        });
+        Ok(scheduled.collect())
     }
 
     /// What one machine is to know, at one revision.

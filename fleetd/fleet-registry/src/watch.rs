@@ -39,6 +39,7 @@ pub struct Changes {
 /// A running watch; dropping it ends it.
 pub struct ChangeWatch {
     watcher: Watcher,
+    states: bool,
     keys: Keys,
 }
 
@@ -93,23 +94,36 @@ impl Registry {
 
     async fn watch_prefix(&self, prefix: String, revision: i64) -> Result<ChangeWatch, RegistryError> {
         let options = WatchOptions::prefix(prefix).from_revision(revision + 1);
-        Ok(ChangeWatch { watcher: self.client.watch(options).await?, keys: self.keys.clone() })
+        Ok(ChangeWatch { watcher: self.client.watch(options).await?, states: true, keys: self.keys.clone() })
     }
 }
 
 impl ChangeWatch {
+    /// Tells of no unit's state from now on: most changes of a busy cluster are not even read then, and
+    /// wake nobody.
+    #[must_use]
+    pub fn without_states(self) -> Self {
+        Self { states: false, ..self }
+    }
+
     /// The next changes; waits as long as it takes.
     ///
     /// # Errors
     /// The watch cannot go on: take a new snapshot.
     pub async fn next(&mut self) -> Result<Changes, RegistryError> {
-        let watched = self.watcher.next().await?;
-        let changes = watched.events.into_iter().filter_map(|event| change(&self.keys, event)).collect();
-        Ok(Changes { revision: watched.revision, changes })
+        loop {
+            let watched = self.watcher.next().await?;
+            let events = watched.events.into_iter();
+            let changes: Vec<Change> =
+                events.filter_map(|event| change(&self.keys, event, self.states)).collect();
+            if self.states || !changes.is_empty() {
+                return Ok(Changes { revision: watched.revision, changes });
+            }
+        }
     }
 }
 
-fn change(keys: &Keys, event: Event) -> Option<Change> {
+fn change(keys: &Keys, event: Event, states: bool) -> Option<Change> {
     let gone = event.r#type() == EventType::Delete;
     let pair = event.kv?;
     let value = (!gone).then_some(&pair);
@@ -118,6 +132,7 @@ fn change(keys: &Keys, event: Event) -> Option<Change> {
         Key::Global(name) => Change::Global(name, value.and_then(read)),
         Key::Schedule(machine, name) => Change::Schedule(machine, name, value.and_then(read)),
         Key::Machine(id) => Change::Machine(id, value.and_then(read)),
+        Key::State(..) if !states => return None,
         Key::State(machine, name) => Change::State(machine, name, value.and_then(read)),
         Key::Metadata(id, key) => Change::Metadata(id, key, value.map(text)),
         Key::Drain(id) => Change::Drain(id, !gone),

@@ -24,10 +24,13 @@ const TTL: Duration = Duration::from_secs(5);
 pub(crate) struct Fleet {
     endpoints: Vec<String>,
     connections: Vec<Registry>,
+    /// Those of machines and schedulers, whose requests are counted.
+    counted: Vec<Registry>,
     machines: Vec<Option<JoinSet<()>>>,
     /// What each machine says of itself; it never says anything else.
     records: Vec<watch::Sender<MachineRecord>>,
     pub(crate) account: Arc<Account>,
+    /// In memory, as those on /run.
     ledgers: tempfile::TempDir,
 }
 
@@ -36,10 +39,11 @@ impl Fleet {
         Ok(Self {
             endpoints: endpoints.to_vec(),
             connections: Vec::new(),
+            counted: Vec::new(),
             machines: Vec::new(),
             records: Vec::new(),
             account: Arc::default(),
-            ledgers: tempfile::tempdir()?,
+            ledgers: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?,
         })
     }
 
@@ -58,7 +62,9 @@ impl Fleet {
     pub(crate) fn add_machine(&mut self) -> Result<()> {
         let number = self.machines.len();
         if number.is_multiple_of(PER_CONNECTION) {
-            self.connections.push(self.connect()?);
+            let connection = self.connect()?;
+            self.counted.push(connection.clone());
+            self.connections.push(connection);
         }
         self.add_machine_on(self.connections[number / PER_CONNECTION].clone())
     }
@@ -97,8 +103,16 @@ impl Fleet {
     }
 
     /// A scheduler of its own connection, that leads when no other does.
-    pub(crate) fn scheduler(&self, name: &str) -> Result<JoinSet<()>> {
-        Ok(self.scheduler_on(name, self.connect()?))
+    pub(crate) fn scheduler(&mut self, name: &str) -> Result<JoinSet<()>> {
+        let connection = self.connect()?;
+        self.counted.push(connection.clone());
+        Ok(self.scheduler_on(name, connection))
+    }
+
+    /// How often machines and schedulers have read and written so far.
+    pub(crate) fn asked(&self) -> [u64; 2] {
+        let operations: Vec<_> = self.counted.iter().flat_map(Registry::operations).collect();
+        ["get", "set"].map(|kind| operations.iter().filter(|it| it.kind == kind).map(|it| it.count).sum())
     }
 
     /// The same with its own way to the store.

@@ -26,6 +26,8 @@ pub struct Figures {
     pub all_running_s: f64,
     /// The same until 10, 50, 90 and 99 of 100 units run: the curve.
     pub running_s: [f64; 4],
+    /// Reads and writes of machines and schedulers meanwhile, for each unit; its submission is one more.
+    pub requests_per_unit: [f64; 2],
     /// One unit in the full fleet, from submission to running: 99 of 100 are faster.
     pub p99_ms: f64,
     /// A tenth of the machines lost at once: from the loss (leases have still to run out) until every
@@ -52,6 +54,8 @@ impl std::fmt::Display for Figures {
         writeln!(f, "all units running     {:>10.2} s", self.all_running_s)?;
         let [p10, p50, p90, p99] = self.running_s;
         writeln!(f, "  10/50/90/99 % of them  {p10:>6.2} {p50:>6.2} {p90:>6.2} {p99:>6.2} s")?;
+        let [reads, writes] = self.requests_per_unit;
+        writeln!(f, "  for each of them    {reads:>10.2} reads {writes:.2} writes")?;
         writeln!(f, "one unit, p99         {:>10.0} ms", self.p99_ms)?;
         writeln!(f, "a tenth lost          {:>10.2} s", self.storm_s)?;
         writeln!(f, "leader lost           {:>10.2} s", self.leader_loss_s)?;
@@ -76,7 +80,10 @@ pub async fn simulate(options: &Options) -> Result<Figures> {
     }
     observer.until("all machines are registered", LIMIT, |seen| seen.machines == options.machines).await?;
 
+    let before = fleet.asked();
     let (all_running_s, running_s) = fill(&registry, &mut observer, total).await?;
+    let after = fleet.asked();
+    let requests_per_unit = [0, 1].map(|kind| (after[kind] - before[kind]) as f64 / total as f64);
 
     let p99_ms = one_by_one(&registry, &mut observer, options.single).await?;
     let total = total + options.single;
@@ -85,7 +92,16 @@ pub async fn simulate(options: &Options) -> Result<Figures> {
     let stale = fleet.account.stale_starts();
     ensure!(stale == 0, "{stale} times a unit was started by a machine that had lost it");
     let overlaps = fleet.account.doubles();
-    Ok(Figures { placements_per_s, all_running_s, running_s, p99_ms, storm_s, leader_loss_s, overlaps })
+    Ok(Figures {
+        placements_per_s,
+        all_running_s,
+        running_s,
+        requests_per_unit,
+        p99_ms,
+        storm_s,
+        leader_loss_s,
+        overlaps,
+    })
 }
 
 fn units(name: &str, count: usize) -> Vec<UnitName> {

@@ -69,7 +69,13 @@ impl UnitOptions {
     /// SHA-1 of [`Self::to_text`] in lower-case hex: comments and spacing do not alter it.
     #[must_use]
     pub fn hash(&self) -> String {
-        Sha1::digest(self.to_text()).iter().map(|byte| format!("{byte:02x}")).collect()
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = String::with_capacity(40);
+        for byte in Sha1::digest(self.to_text()) {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        text
     }
 
     /// The same unit, whatever the order of its sections? A client may have sorted options by section.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use fleet_agent::{Ledger, Loaded, ManagerError, Task, UnitManager, UnitStatus, Wished, plan};
 use fleet_core::{Cluster, Machine, UnitSpec, runs_global};
 use fleet_registry::{
-    Assignment, Change, ChangeWatch, Desired, MachineRecord, Registry, RegistryError, StateRecord,
-    override_metadata,
+    Assignment, AssignmentWish, Change, ChangeWatch, Desired, MachineRecord, Registry, RegistryError,
+    StateRecord, override_metadata,
 };
 use fleet_unit::{Placement, TargetState, UnitName, UnitOptions};
 use tokio::sync::{Notify, watch};
@@ -72,8 +72,8 @@ impl<M: UnitManager> Agent<M> {
                 tracing::warn!(machine = %self.machine, error, "agent lost sight of the store; units go on");
             }
             if self.was_removed().await {
-                let nothing = Desired { removed: true, ..Desired::default() };
-                if let Err(error) = self.carry_out(&nothing).await {
+                let mut nothing = Desired { removed: true, ..Desired::default() };
+                if let Err(error) = self.carry_out(&mut nothing).await {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(machine = %self.machine, error, "not all units stopped");
                 }
@@ -107,7 +107,7 @@ impl<M: UnitManager> Agent<M> {
             if self.lease.borrow().is_none() && self.was_removed().await {
                 session.desired.removed = true;
             }
-            let carried = self.carry_out(&session.desired).await?;
+            let carried = self.carry_out(&mut session.desired).await?;
             if carried.started {
                 // Most are up soon: one write tells it, instead of one for each step.
                 tokio::time::sleep(GATHER).await;
@@ -132,18 +132,26 @@ impl<M: UnitManager> Agent<M> {
     }
 
     /// Brings the machine's units to what is desired; what fails is tried again at the next look.
-    async fn carry_out(&mut self, desired: &Desired) -> Result<Carried, RegistryError> {
-        let contents = self.wished(desired);
-        let wished: BTreeMap<UnitName, Wished> = contents
-            .iter()
-            .map(|(name, it)| (name.clone(), Wished { hash: it.options.hash(), target: it.target }))
-            .collect();
+    ///
+    /// What we were told may be old by now, for this machine may have stood still. So before anything starts,
+    /// be it a unit of all machines, the store is asked, and what it does not give us any more goes first.
+    async fn carry_out(&mut self, desired: &mut Desired) -> Result<Carried, RegistryError> {
         let mut owned = Owned::default();
+        let mut tasks = self.plan(desired);
+        if tasks.iter().any(|task| matches!(task, Task::Start(_))) {
+            owned.ask(&self.registry, &self.machine).await?;
+            let told = desired.scheduled.len();
+            desired.scheduled.retain(|name, _| owned.scheduled.contains_key(name));
+            if desired.scheduled.len() < told {
+                tasks = self.plan(desired);
+            }
+        }
+        let desired = &*desired;
+        let contents = self.wished(desired);
         let mut carried = Carried::default();
-        for task in plan(&wished, self.ledger.units()) {
+        for task in tasks {
             let fence = match &task {
                 Task::Start(name) if desired.scheduled.contains_key(name) => {
-                    // What we were told may be old by now: this machine may have stood still.
                     let Some((fence, from)) = owned.fence(&self.registry, &self.machine, name).await? else {
                         continue;
                     };
@@ -167,6 +175,12 @@ impl<M: UnitManager> Agent<M> {
         Ok(carried)
     }
 
+    fn plan(&self, desired: &Desired) -> Vec<Task> {
+        let wish = |it: &Assignment| Wished { hash: it.options.hash(), target: it.target };
+        let wished = self.wished(desired).into_iter().map(|(name, it)| (name, wish(it))).collect();
+        plan(&wished, self.ledger.units())
+    }
+
     /// The units to have: the scheduled ones, and the global ones that this machine will do for.
     fn wished<'a>(&self, desired: &'a Desired) -> BTreeMap<UnitName, &'a Assignment> {
         if desired.removed {
@@ -174,6 +188,10 @@ impl<M: UnitManager> Agent<M> {
         }
         let mut wished: BTreeMap<UnitName, &Assignment> =
             desired.scheduled.iter().map(|(name, it)| (name.clone(), it)).collect();
+        // Nothing else is decided here: it is done each time that anything changes.
+        if desired.global.is_empty() {
+            return wished;
+        }
         let mut metadata = self.record.borrow().metadata.clone();
         for (key, value) in &desired.metadata {
             override_metadata(&mut metadata, key.clone(), value.clone());
@@ -299,10 +317,16 @@ struct Carried {
 #[derive(Default)]
 struct Owned {
     asked: Option<Instant>,
-    launched: BTreeMap<UnitName, (i64, Option<String>)>,
+    scheduled: BTreeMap<UnitName, (i64, AssignmentWish)>,
 }
 
 impl Owned {
+    async fn ask(&mut self, registry: &Registry, machine: &str) -> Result<(), RegistryError> {
+        self.asked = Some(Instant::now());
+        self.scheduled = registry.scheduled_on(machine).await?;
+        Ok(())
+    }
+
     /// The fence of a unit that is to run here, and the machine that it comes from; nothing when it is not
     /// to run here any more.
     async fn fence(
@@ -312,12 +336,10 @@ impl Owned {
         name: &UnitName,
     ) -> Result<Option<(i64, Option<String>)>, RegistryError> {
         if self.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
-            self.asked = Some(Instant::now());
-            let scheduled = registry.scheduled_on(machine).await?.into_iter();
-            let launched = scheduled.filter(|(_, (_, it))| it.target == TargetState::Launched);
-            self.launched = launched.map(|(name, (revision, it))| (name, (revision, it.from))).collect();
+            self.ask(registry, machine).await?;
         }
-        Ok(self.launched.get(name).cloned())
+        let launched = self.scheduled.get(name).filter(|(_, it)| it.target == TargetState::Launched);
+        Ok(launched.map(|(revision, it)| (*revision, it.from.clone())))
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use crate::api::{Api, NO_MEMBER, peer};
+use crate::api::peer::Question;
+use crate::api::{Api, NO_MEMBER};
 use crate::config::Config;
 
 const LIMIT: Duration = Duration::from_secs(3);
@@ -54,7 +54,7 @@ impl Neighbours {
 
     async fn says_removed(&self, address: &str) -> bool {
         let Some(identity) = self.api.identity() else { return false };
-        let asked = peer::ask(address, &Method::GET, "/fleet/v1/machines", Bytes::new(), identity).await;
+        let asked = Question::get(address, "/fleet/v1/machines").ask(identity).await;
         let Ok((StatusCode::FORBIDDEN, body)) = asked else { return false };
         let Ok(body) = body.collect().await;
         String::from_utf8_lossy(&body.to_bytes()).contains(NO_MEMBER)

@@ -62,7 +62,7 @@ async fn govern(
     metrics: &Metrics,
 ) -> Result<(), RegistryError> {
     let snapshot = registry.snapshot().await?;
-    let mut watch = registry.watch_all(snapshot.revision).await?;
+    let mut watch = registry.watch_all(snapshot.revision).await?.without_states();
     let mut view = View::new(snapshot);
     loop {
         let waits = !view.absent_machines().is_empty() && Instant::now() < patient_until;

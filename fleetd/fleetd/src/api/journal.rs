@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fleet_registry::Snapshot;
 use fleet_unit::UnitName;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use hyper::body::{Frame, Incoming};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use super::peer::{self, streaming};
+use super::peer::{self, Question, streaming};
 use super::reply::{Reply, error, with_body};
 use super::{Api, query, store_error};
 
@@ -130,7 +130,7 @@ impl Api {
         };
         let trailers = takes_trailers(request);
         let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        match peer::ask_for(address, &Method::GET, path, Bytes::new(), identity, trailers).await {
+        match (Question { trailers, ..Question::get(address, path) }).ask(identity).await {
             Ok((status, body)) => said(status, body),
             Err(failure) => refused(&format!("{failure:#}")),
         }

@@ -18,8 +18,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 
+use super::peer::{self, Question};
 use super::reply::{Reply, empty, error, error_of, json, with_body};
-use super::{Api, Role, peer, query, store_error};
+use super::{Api, Role, query, store_error};
 use crate::signer::Signer;
 
 const LONGEST_BODY: usize = 64 * 1024;
@@ -365,7 +366,8 @@ impl Api {
         let Some(identity) = self.identity() else { return Err(not_a_signer(&[])) };
         let signers = self.signers().await?;
         for address in &signers {
-            match peer::ask(address, &Method::POST, path, body.clone(), identity.clone()).await {
+            let asked = Question { method: Method::POST, body: body.clone(), ..Question::get(address, path) };
+            match asked.ask(identity.clone()).await {
                 Ok((status, body)) => return Ok(with_body(status, "application/json", body)),
                 Err(failure) => {
                     tracing::warn!(%address, error = %format!("{failure:#}"), "a signing member does not answer");

@@ -24,52 +24,45 @@ pub(super) const PASSED_ON: &str = "x-fleet-passed-on";
 
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-/// Asks the daemon at `address` (IP:PORT); the body streams as long as it takes.
-pub(crate) async fn ask(
-    address: &str,
-    method: &Method,
-    path: &str,
-    body: Bytes,
-    identity: Identity,
-) -> anyhow::Result<(StatusCode, Body)> {
-    ask_for(address, method, path, body, identity, false).await
+/// What is asked of another machine's daemon.
+pub(crate) struct Question<'a> {
+    /// Of which daemon: IP:PORT.
+    pub(crate) address: &'a str,
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) body: Bytes,
+    /// Also what comes after the answer's body: whoever gets it must be able to take that.
+    pub(crate) trailers: bool,
 }
 
-/// As [`ask`]; with what comes after the body, if whoever gets it can be given that.
-pub(super) async fn ask_for(
-    address: &str,
-    method: &Method,
-    path: &str,
-    body: Bytes,
-    identity: Identity,
-    trailers: bool,
-) -> anyhow::Result<(StatusCode, Body)> {
-    let asked = tokio::time::timeout(LIMIT, ask_now(address, method, path, body, identity, trailers)).await;
-    asked.context("it does not answer")?
+impl<'a> Question<'a> {
+    /// A question that only reads.
+    pub(crate) fn get(address: &'a str, path: &'a str) -> Self {
+        Self { address, method: Method::GET, path, body: Bytes::new(), trailers: false }
+    }
+
+    /// Asks; the answer's body streams as long as it takes.
+    pub(crate) async fn ask(self, identity: Identity) -> anyhow::Result<(StatusCode, Body)> {
+        let asked = tokio::time::timeout(LIMIT, ask_now(self, identity)).await;
+        asked.context("it does not answer")?
+    }
 }
 
-async fn ask_now(
-    address: &str,
-    method: &Method,
-    path: &str,
-    body: Bytes,
-    identity: Identity,
-    trailers: bool,
-) -> anyhow::Result<(StatusCode, Body)> {
-    let address: std::net::SocketAddr = address.parse()?;
+async fn ask_now(question: Question<'_>, identity: Identity) -> anyhow::Result<(StatusCode, Body)> {
+    let address: std::net::SocketAddr = question.address.parse()?;
     let stream = TcpStream::connect(address).await?;
     let name = rustls::pki_types::ServerName::IpAddress(address.ip().into());
     let stream = tokio_rustls::TlsConnector::from(identity.client).connect(name, stream).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::builder()
-        .method(method)
-        .uri(path)
+        .method(question.method)
+        .uri(question.path)
         .header(http::header::HOST, address.to_string())
         .header(http::header::CONTENT_TYPE, "application/json")
         .header(http::header::TE, "trailers")
         .header(PASSED_ON, "1")
-        .body(Full::new(body))?;
+        .body(Full::new(question.body))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let mut body = answer.into_body();
@@ -83,7 +76,7 @@ async fn ask_now(
             }
         }
     });
-    Ok((status, streaming(receive, trailers)))
+    Ok((status, streaming(receive, question.trailers)))
 }
 
 /// A body that grows as the channel is filled. Without `trailers` it ends where these would begin: to

@@ -75,6 +75,14 @@ pub(crate) fn join(port: u16, token: &JoinToken, id: &str, names: &[&str]) -> Re
     runtime.block_on(fleet_join::join(&order))
 }
 
+/// A manager alone.
+pub(crate) fn one(port: u16) -> Option<World> {
+    World::start_with(1, |_, dir| {
+        first_manager(dir);
+        settings(dir, port, "90d")
+    })
+}
+
 /// A manager, and a worker that joined it over the network.
 pub(crate) fn two(ports: [u16; 2], life: &str) -> Option<World> {
     World::start_with(2, |number, dir| {
@@ -184,12 +192,7 @@ fn certificates_renew_by_themselves_while_the_daemons_run() {
 #[test]
 fn who_is_not_invited_is_told_why() {
     let port = free_port();
-    let Some(world) = World::start_with(1, |_, dir| {
-        first_manager(dir);
-        settings(dir, port, "90d")
-    }) else {
-        return;
-    };
+    let Some(world) = one(port) else { return };
     let dir = &world.machines[0].dir;
     let refusal = |token: &JoinToken, id: &str, names: &[&str]| match join(port, token, id, names) {
         Ok(joined) => panic!("{id} was let in: {joined:?}"),
