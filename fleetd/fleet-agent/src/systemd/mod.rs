@@ -130,10 +130,10 @@ impl UnitManager for SystemdManager {
         };
         loop {
             match heard.signal().await.map(|signal| told(&signal)) {
-                Ok(Told::OfAll) => return Ok(()),
-                Ok(Told::OfUnit(unit)) if self.directory.join(&unit).exists() => return Ok(()),
+                Ok(Told::All) => return Ok(()),
+                Ok(Told::Unit(unit)) if self.directory.join(&unit).exists() => return Ok(()),
                 // systemd tells of its other units too.
-                Ok(Told::OfUnit(_) | Told::OfNone) => {}
+                Ok(Told::Unit(_) | Told::Nothing) => {}
                 Err(error) => {
                     self.heard = None;
                     return Err(error.into());
@@ -164,9 +164,10 @@ async fn stopped(systemd: &mut Connection, name: &UnitName) -> Result<(), CallEr
 /// then what it follows, its object, and its job's number, type and object.
 fn listed(answer: &wire::Message) -> Result<Vec<UnitStatus>, wire::Malformed> {
     answer.said("a(ssssssouso)")?.structures(|unit| {
-        (unit.text()?, unit.text()?);
+        let (_name, _description) = (unit.text()?, unit.text()?);
         let status = UnitStatus { load: unit.text()?, active: unit.text()?, sub: unit.text()? };
-        (unit.text()?, unit.text()?, unit.number()?, unit.text()?, unit.text()?);
+        let (_followed, _object) = (unit.text()?, unit.text()?);
+        let (_job, _kind, _job_object) = (unit.number()?, unit.text()?, unit.text()?);
         Ok(status)
     })
 }

@@ -8,29 +8,29 @@ const UNITS: &str = "/org/freedesktop/systemd1/unit/";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// This unit.
-    OfUnit(String),
+    Unit(String),
     /// Any unit: the unit files were read again.
-    OfAll,
+    All,
     /// Nothing that a state depends on.
-    OfNone,
+    Nothing,
 }
 
 /// What a signal tells of.
 pub(super) fn told(signal: &Message) -> Told {
     if let Some(escaped) = signal.path.strip_prefix(UNITS) {
-        return Told::OfUnit(unescape(escaped));
+        return Told::Unit(unescape(escaped));
     }
     let unit = match signal.member.as_str() {
         "JobNew" => signal.said("uos").and_then(|mut said| {
-            (said.number()?, said.text()?);
+            let (_job, _object) = (said.number()?, said.text()?);
             said.text()
         }),
         "JobRemoved" => ended(signal).map(|job| job.unit),
         "UnitNew" | "UnitRemoved" => signal.said("so").and_then(|mut said| said.text()),
-        "Reloading" => return Told::OfAll,
-        _ => return Told::OfNone,
+        "Reloading" => return Told::All,
+        _ => return Told::Nothing,
     };
-    unit.map_or(Told::OfAll, Told::OfUnit)
+    unit.map_or(Told::All, Told::Unit)
 }
 
 /// A job that is over.
@@ -87,7 +87,7 @@ mod tests {
             ("s_c3_a9_2eservice", "sé.service"),
         ] {
             let signal = Message { path: format!("{UNITS}{path}"), ..Message::default() };
-            assert_eq!(told(&signal), Told::OfUnit(unit.to_owned()));
+            assert_eq!(told(&signal), Told::Unit(unit.to_owned()));
         }
     }
 }
