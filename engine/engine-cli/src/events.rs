@@ -51,7 +51,7 @@ pub(crate) fn events(client: &Client, options: &Options<'_>) -> Result<u8, Failu
             }
             Ok(())
         })
-        .or_else(|broken| Err(failed.unwrap_or(Failure::Broken(broken))))?;
+        .map_err(|broken| failed.unwrap_or(Failure::Broken(broken)))?;
     Ok(0)
 }
 
