@@ -1,5 +1,6 @@
 //! Runs a command or a script to its end.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use brush_builtins::BuiltinSet;
 use brush_core::builtins::{BoxFuture, CommandExecuteFunc, Registration};
 use brush_core::extensions::DefaultShellExtensions;
+use brush_core::openfiles::OpenFile;
 use brush_core::{
     CommandArg, Error, ExecutionContext, ExecutionResult, ProfileLoadBehavior, RcLoadBehavior, Shell,
     SourceInfo,
@@ -114,6 +116,10 @@ pub(super) fn equip(shell: &mut Shell) {
     }
     signals::watch_traps(shell);
     wait::replace(shell);
+    // The crate's own standard input reads ahead: what follows a line would be lost for the next command.
+    if let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned() {
+        shell.open_files_mut().set_fd(0, OpenFile::File(input.into()));
+    }
 }
 
 /// `eval` of a text that asks for `$!`.
