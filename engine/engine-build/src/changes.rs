@@ -13,7 +13,11 @@ pub fn apply_changes(config: &mut RunConfig, changes: &[String]) -> Result<(), B
     if changes.is_empty() {
         return Ok(());
     }
-    let split = lines::split(&changes.join("\n"))?;
+    let text = changes.join("\n");
+    if text.trim().is_empty() {
+        return Err(BuildError::bad_request("file with no instructions"));
+    }
+    let split = lines::split(&text)?;
     for line in split.lines {
         check_word(&line.text)?;
         // There is no Dockerfile whose line could be told.
@@ -26,20 +30,8 @@ pub fn apply_changes(config: &mut RunConfig, changes: &[String]) -> Result<(), B
 }
 
 /// The instructions that Docker lets change a configuration.
-const CHANGES: [&str; 12] = [
-    "cmd",
-    "entrypoint",
-    "env",
-    "expose",
-    "healthcheck",
-    "label",
-    "onbuild",
-    "shell",
-    "stopsignal",
-    "user",
-    "volume",
-    "workdir",
-];
+const CHANGES: [&str; 10] =
+    ["cmd", "entrypoint", "env", "expose", "healthcheck", "label", "onbuild", "user", "volume", "workdir"];
 
 fn check_word(line: &str) -> Result<(), BuildError> {
     let word = line.split_whitespace().next().unwrap_or_default().to_lowercase();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, StatusCode};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -17,6 +18,9 @@ use crate::{BoxRead, BoxWrite, Drained};
 
 /// How much is thrown away of a body that the handler did not want, to save the connection.
 const DRAIN_LIMIT: u64 = 256 * 1024;
+
+/// How long a client that sends more has to notice its answer.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What a connection may take.
 #[derive(Debug, Clone, Copy)]
@@ -96,8 +100,25 @@ async fn reclaim(mut exchange: Exchange) -> io::Result<Option<(Source, BoxWrite)
     // A task that took the body has let go of it by the time it answered, or the connection ends here.
     match timeout(Duration::from_secs(1), back).await {
         Ok(Ok((source, true))) if !source.eof => Ok(Some((source, writer))),
+        Ok(Ok((source, false))) if !source.eof => {
+            linger(source, writer).await;
+            Ok(None)
+        }
         _ => Ok(None),
     }
+}
+
+/// A client that is still sending reads its answer only if nothing breaks meanwhile: it is told that this is
+/// all, and what it sends is thrown away for a moment.
+async fn linger(mut source: Source, mut writer: BoxWrite) {
+    // It may have left already.
+    let _ = writer.shutdown().await;
+    let rest = async {
+        while matches!(source.fill().await, Ok(n) if n > 0) {
+            source.buf.clear();
+        }
+    };
+    let _ = timeout(LINGER, rest).await;
 }
 
 async fn read_head(source: &mut Source, limits: Limits) -> io::Result<Result<Option<Head>, HeadError>> {
@@ -137,7 +158,7 @@ async fn refuse(writer: &mut BoxWrite, error: &HeadError) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
 
     /// Echoes bodies, streams on /stream, and hands the connection out on /raw.
     struct Echo;
@@ -213,6 +234,26 @@ mod tests {
         let got = talk("POST /raw HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}early").await;
         assert!(got.starts_with("HTTP/1.1 200 OK\r\nContent-Type: a/plain\r\n"), "{got}");
         assert!(got.ends_with("\r\n\r\nearly"), "{got}");
+    }
+
+    /// Over a real socket, where to close on what was not read would take the answer away.
+    #[tokio::test]
+    async fn a_client_that_still_sends_reads_its_answer() {
+        let (near, far) = tokio::net::UnixStream::pair().unwrap();
+        let (read, write) = far.into_split();
+        let (read, write) = (Box::new(read), Box::new(write));
+        tokio::spawn(serve_connection(read, write, Arc::new(Echo), Limits::default(), None));
+        let (mut from, mut to) = near.into_split();
+        let sent = tokio::spawn(async move {
+            to.write_all(b"GET /stream HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n").await?;
+            to.write_all(&vec![0; 2_000_000]).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            to.write_all(&vec![0; 900_000]).await
+        });
+        sent.await.unwrap().expect("nobody hangs up on a client that sends");
+        let mut all = String::new();
+        from.read_to_string(&mut all).await.unwrap();
+        assert!(all.ends_with("3\r\ntwo\r\n0\r\n\r\n"), "{all}");
     }
 
     #[tokio::test]

@@ -123,13 +123,7 @@ pub(super) async fn commit(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
                 .map_err(engine_image::ImageError::from)?,
         ),
     };
-    let changes: Vec<String> = call
-        .query
-        .all("changes")
-        .flat_map(|c| c.split('\n'))
-        .filter(|c| !c.trim().is_empty())
-        .map(str::to_owned)
-        .collect();
+    let changes: Vec<String> = call.query.all("changes").map(str::to_owned).collect();
     let own = container.record().config.clone();
     let base =
         match given.get("Config").or(Some(&given)).filter(|c| c.as_object().is_some_and(|o| !o.is_empty())) {

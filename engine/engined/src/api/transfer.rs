@@ -159,6 +159,9 @@ async fn pull(d: &Arc<Daemon>, call: &mut Call<'_>) -> Done {
         "" => None,
         text => Some(Platform::parse(text)?),
     };
+    if reference.domain() == "docker.io" && reference.path() == "library/scratch" {
+        return Err(Fail::bad("'scratch' is a reserved name"));
+    }
     let auth = auth_of(call)?;
     let d = d.clone();
     progress::stream(call, true, |sink| async move {

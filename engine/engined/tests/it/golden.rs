@@ -20,6 +20,8 @@ pub(crate) struct Transcript {
 
 /// Of docker's client.
 pub(crate) const CLIENT: Transcript = Transcript { script: "script", expected: "expected", ours: "ours" };
+/// Of what moby's own suites ask of the client.
+const SUITES: Transcript = Transcript { script: "suites", expected: "suites.expected", ours: "suites.ours" };
 /// Of requests without one.
 const WIRE: Transcript = Transcript { script: "wire", expected: "wire.expected", ours: "wire.ours" };
 
@@ -79,9 +81,9 @@ fn read(path: &Path) -> BTreeMap<(String, usize), String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let mut all = BTreeMap::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for block in text.split("\n\n").map(|b| b.trim_start_matches('\n')).filter(|b| !b.is_empty()) {
+    for block in text.strip_prefix("$ ").into_iter().flat_map(|text| text.split("\n\n$ ")) {
         let (line, outcome) = block.split_once('\n').unwrap_or((block, ""));
-        let line = line.trim_start_matches("$ ").to_owned();
+        let line = line.to_owned();
         let count = seen.entry(line.clone()).or_default();
         all.insert((line, *count), outcome.trim_end().to_owned());
         *count += 1;
@@ -122,13 +124,22 @@ fn ours_answers_as_dockerd_does() {
 }
 
 #[test]
+fn ours_answers_as_dockerd_does_in_mobys_suites() {
+    // They leave files behind.
+    let there = |engine: &Engine, line: &str| {
+        perform(engine, &format!("cd {}; {line}", engine.dir.path().display()), None)
+    };
+    compare(&SUITES, &there);
+}
+
+#[test]
 fn ours_answers_bare_requests_as_dockerd_does() {
     compare(&WIRE, &crate::wire::perform);
 }
 
 fn compare(transcript: &Transcript, perform: Perform<'_>) {
     if let Some(reason) = engine::missing() {
-        return println!("skipped: {reason}");
+        return engine::skip(&reason);
     }
     let record = |name: &str, outcomes: &[(Step, String)], which: &dyn Fn(&Step) -> bool| {
         let chosen = outcomes.iter().filter(|(step, _)| which(step));
