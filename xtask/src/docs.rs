@@ -2,7 +2,8 @@
 //!
 //! The help page of a program is committed beside it (`help.txt`), so that a reviewer sees what a
 //! user will see; `--check` fails when it is out of step. Linking every program takes its time, so
-//! the feature `docs` holds that work, and this verb calls itself again with it.
+//! the feature `docs` holds that work, and this verb calls itself again with it. What it builds for that
+//! is what the tests are built from, so that nothing is compiled twice.
 
 /// Flags of `docs`.
 #[derive(clap::Args)]
@@ -14,10 +15,13 @@ pub(crate) struct Args {
 
 #[cfg(not(feature = "docs"))]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mut command =
-        crate::cargo::cargo(["run", "--quiet", "--package", "xtask", "--features", "docs", "--", "docs"]);
-    command.args(args.check.then_some("--check"));
-    crate::cargo::run(&mut command)
+    use crate::cargo;
+
+    // The same packages and targets as for the tests: with others, cargo would choose other features.
+    let words = ["build", "--quiet", "--workspace", "--exclude", "system-tests", "--all-targets"];
+    cargo::run(cargo::cargo(words).args(["--features", "xtask/docs"]))?;
+    let program = cargo::target_dir().join("debug/xtask");
+    cargo::run(std::process::Command::new(program).arg("docs").args(args.check.then_some("--check")))
 }
 
 #[cfg(feature = "docs")]
