@@ -81,30 +81,30 @@ fn images(used: &Value) -> Sum {
 }
 
 fn containers(used: &Value) -> Sum {
-    let all = all(used, "Containers");
-    let is_active = |one: &&Value| matches!(one["State"].as_str(), Some("running" | "paused" | "restarting"));
-    let size = |one: &Value| number(&one["SizeRw"]);
-    Sum {
-        kind: "Containers",
-        total: all.len(),
-        active: all.iter().filter(is_active).count(),
-        size: all.iter().map(size).sum(),
-        reclaimable: all.iter().filter(|one| !is_active(one)).map(size).sum(),
-        with_share: true,
-    }
+    let is_active = |one: &Value| matches!(one["State"].as_str(), Some("running" | "paused" | "restarting"));
+    each("Containers", all(used, "Containers"), is_active, |one| number(&one["SizeRw"]))
 }
 
 fn volumes(used: &Value) -> Sum {
-    let all = all(used, "Volumes");
-    let is_active = |one: &&Value| number(&one["UsageData"]["RefCount"]) > 0;
+    let is_active = |one: &Value| number(&one["UsageData"]["RefCount"]) > 0;
     // -1 is a size that is not known.
     let size = |one: &Value| number(&one["UsageData"]["Size"]).max(0);
+    each("Local Volumes", all(used, "Volumes"), is_active, size)
+}
+
+/// Of things that share nothing: what is not active can be had back.
+fn each(
+    kind: &'static str,
+    all: &[Value],
+    is_active: impl Fn(&Value) -> bool,
+    size: impl Fn(&Value) -> i64,
+) -> Sum {
     Sum {
-        kind: "Local Volumes",
+        kind,
         total: all.len(),
-        active: all.iter().filter(is_active).count(),
-        size: all.iter().map(size).sum(),
-        reclaimable: all.iter().filter(|one| !is_active(one)).map(size).sum(),
+        active: all.iter().filter(|one| is_active(one)).count(),
+        size: all.iter().map(&size).sum(),
+        reclaimable: all.iter().filter(|one| !is_active(one)).map(&size).sum(),
         with_share: true,
     }
 }

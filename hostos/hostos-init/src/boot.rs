@@ -203,8 +203,7 @@ async fn accompany(
                 reporter.send(Report::Failed(failure));
             }
         }
-        // It has nobody else to run for any more.
-        while news.try_recv().is_ok() {}
+        // Nobody listens from now on.
         news.close();
         if let Ok(Err(error)) = task::spawn_blocking(load_idle_modules).await {
             reporter.warn(format!("{}: {DAMAGED}", failure::sentence(&error)));
