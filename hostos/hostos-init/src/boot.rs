@@ -115,6 +115,7 @@ async fn prepare(reporter: &Reporter) -> Result<(Network, bool), Failure> {
         network =
             network::obey(reporter, configuration, network).await.map_err(|error| no_network(&error))?;
     }
+    clock::not_before_the_certificate();
     identity::name_machine(network.hostname().as_deref());
     if let Err(error) = identity::ensure_machine_id() {
         reporter.warn(format!("cannot write /etc/machine-id: {error}"));

@@ -8,6 +8,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hostos_stage1::loopdev;
 
@@ -18,12 +20,21 @@ const COPY: &str = "/var/lib/hostos/root.squashfs";
 /// What is compared and copied at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// Puts the copy in the place of the image in memory. Blocks for as long as the disk needs.
+/// The machine is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Held while the copy is written.
+static COPYING: Mutex<()> = Mutex::new(());
+
+/// Puts the copy in the place of the image in memory. Blocks for as long as the disk needs, or until
+/// [`let_go`].
 pub(crate) fn move_to_disk() -> io::Result<()> {
+    let _copying = copying();
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let Some(device) = root_device(&mounts) else { return Ok(()) };
     let copy = Path::new(COPY);
     if !same(&device, copy) {
+        goes_on()?;
         // Nothing reads the old one, and there may be no room for two.
         remove_copy();
         let size = File::open(&device)?.seek(SeekFrom::End(0))?;
@@ -33,6 +44,16 @@ pub(crate) fn move_to_disk() -> io::Result<()> {
         copy_to(&device, copy)?;
     }
     loopdev::change_backing(&device, &File::open(copy)?)
+}
+
+/// Stops a copy that is under way: the disk cannot be unmounted while it is written.
+pub(crate) fn let_go() {
+    ENDING.store(true, Ordering::Relaxed);
+    drop(copying());
+}
+
+fn copying() -> MutexGuard<'static, ()> {
+    COPYING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the room of the copy back. Only before [`move_to_disk`], which puts it into use.
@@ -86,8 +107,13 @@ fn copy_to(device: &Path, copy: &Path) -> io::Result<()> {
     written
 }
 
-/// Reads until the buffer is full or the file ends.
+fn goes_on() -> io::Result<()> {
+    if ENDING.load(Ordering::Relaxed) { Err(io::Error::other("the machine ends")) } else { Ok(()) }
+}
+
+/// Reads until the buffer is full or the file ends; fails once the machine ends.
 fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    goes_on()?;
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {

@@ -9,6 +9,7 @@ use std::path::Path;
 use hostos_stage1::mounts::{MountError, mount_at, mount_virtual};
 use nix::mount::{MntFlags, MsFlags, umount2};
 
+use crate::root_image;
 use crate::state_disk::{self, DiskError, StateDisk};
 
 /// Why there is nowhere to write.
@@ -73,12 +74,15 @@ pub(crate) fn mount_state() -> Result<State, StateError> {
 
 /// Lets go of the disk, so that the next boot finds nothing to repair.
 pub(crate) fn unmount() {
+    root_image::let_go();
     nix::unistd::sync();
     for path in ["/etc", "/var"] {
         if umount2(path, MntFlags::empty()).is_err() {
             // Something is still open; read-only is as good.
             let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            let _ = nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>);
+            if let Err(error) = nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>) {
+                println!("rmachine: {path} is still written to ({error}): the next boot repairs it");
+            }
         }
     }
 }

@@ -276,7 +276,8 @@ async fn many_cycles_leave_nothing() {
         rig.run(rig.spec(&["true"])).await.unwrap();
     }
     let deadline = Instant::now() + Duration::from_secs(5);
-    while (descriptors(), mounts()) != before {
+    // Fewer is no leak: the first container may not have been done with when it was counted.
+    while descriptors() > before.0 || mounts() > before.1 {
         assert!(Instant::now() < deadline, "{:?} {before:?}", (descriptors(), mounts()));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
