@@ -5,6 +5,9 @@ use anyhow::Result;
 use crate::progress::Progress;
 use crate::{cargo, docs, image, setup, tidy};
 
+/// Its tests boot machines from the image.
+const DRIVER: &str = "binary_id(machine-driver-qemu::it)";
+
 /// Flags of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,12 +37,17 @@ fn stages(args: &Args, progress: &mut Progress) -> Result<()> {
     }
     if all || args.fast {
         progress.stage("unit and contract tests", || {
-            nextest(&["--workspace", "--exclude", "system-tests"], &args.filter)
+            let others = format!("not {DRIVER}");
+            nextest(&["--workspace", "--exclude", "system-tests", "-E", &others], &args.filter)
         })?;
     }
     if all || args.system {
         progress.stage("image", || image::run(&image::Args::default()))?;
-        progress.stage("system tests", || nextest(&["--package", "system-tests"], &args.filter))?;
+        progress.stage("system tests", || {
+            let words = ["--package", "system-tests", "--package", "machine-driver-qemu"];
+            let on_machines = format!("package(system-tests) or {DRIVER}");
+            nextest(&[&words[..], &["-E", &on_machines]].concat(), &args.filter)
+        })?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of no area's own business, which every area may use.
-const EVERYWHERE: &[&str] = &["go-template", "quiet-stdout"];
+const EVERYWHERE: &[&str] = &["go-template", "must-run", "quiet-stdout"];
 
 /// hostbox alone links every daemon's library.
 const LINKS_EVERYTHING: &[&str] = &["hostbox", "xtask"];

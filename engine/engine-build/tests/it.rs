@@ -80,7 +80,7 @@ struct Place {
 
 fn place() -> Option<Place> {
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/busybox").exists() {
-        println!("skipped: needs root and busybox");
+        must_run::skip("needs root and busybox");
         return None;
     }
     let folder = tempfile::tempdir().expect("temporary folder");

@@ -77,7 +77,7 @@ impl Systemd {
         let Some(cgroup) =
             cgroup.filter(|path| usable(path) && PathBuf::from("/lib/systemd/systemd").exists())
         else {
-            println!("skipped: needs root, systemd and a cgroup v2 that can be written");
+            must_run::skip("needs root, systemd and a cgroup v2 that can be written");
             return None;
         };
         let dir = tempfile::tempdir().expect("a directory");
@@ -195,7 +195,7 @@ fn units_are_run_by_a_real_systemd_over_its_private_socket() {
 #[test]
 fn units_are_run_by_a_real_systemd_over_the_message_bus() {
     if !std::path::Path::new("/usr/bin/dbus-daemon").exists() {
-        println!("skipped: needs dbus-daemon");
+        must_run::skip("needs dbus-daemon");
         return;
     }
     with_systemd("units_are_run_by_a_real_systemd_over_the_message_bus", async |units| {

@@ -43,7 +43,7 @@ async fn store() -> Option<(Etcd, Registry)> {
         .stderr(Stdio::null())
         .spawn();
     let Ok(child) = child else {
-        println!("skipped: no etcd on this machine");
+        must_run::skip("no etcd on this machine");
         return None;
     };
     let etcd = Etcd { child, _data: data, endpoint: client };

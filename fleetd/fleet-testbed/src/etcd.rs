@@ -43,7 +43,7 @@ impl Etcd {
             .stderr(log)
             .spawn();
         let Ok(child) = child else {
-            println!("skipped: no etcd on this machine");
+            must_run::skip("no etcd on this machine");
             return None;
         };
         let etcd = Self { child, data, endpoint: client };

@@ -25,7 +25,7 @@ impl Network {
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("fl{}-{count}", std::process::id());
         if !ip(&["netns", "add", &name]) {
-            println!("skipped: network namespaces need root and iproute2");
+            must_run::skip("network namespaces need root and iproute2");
             return None;
         }
         let network = Self { name, machines };

@@ -69,11 +69,11 @@ impl World {
             .status()
             .is_ok_and(|it| it.success())
         {
-            println!("skipped: mount namespaces need root");
+            must_run::skip("mount namespaces need root");
             return None;
         }
         let Some(cgroups) = cgroups() else {
-            println!("skipped: needs a cgroup v2 that can be written");
+            must_run::skip("needs a cgroup v2 that can be written");
             return None;
         };
         let etcd = Etcd::start()?;

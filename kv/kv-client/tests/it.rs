@@ -46,7 +46,7 @@ impl Etcd {
         match spawn(port, data.path()) {
             Ok(child) => Some(Self { child, port, data }),
             Err(error) => {
-                println!("skipped: no etcd to test against ({error})");
+                must_run::skip(format_args!("no etcd to test against ({error})"));
                 None
             }
         }

@@ -61,7 +61,7 @@ mod tests {
             let output = match Command::new("qemu-img").arg("check").arg(&path).output() {
                 Ok(output) => output,
                 Err(error) => {
-                    println!("skipped: qemu-img does not run: {error}");
+                    must_run::skip(format_args!("qemu-img does not run: {error}"));
                     return;
                 }
             };

@@ -1,7 +1,7 @@
 //! The contract, and the ways in which a machine can fail, on real virtual machines.
 //!
 //! They need qemu-system-x86_64 and an image: `RMACHINE_IMAGE`, or the one that `cargo xtask image`
-//! left in the target folder. Without them each says so and passes.
+//! left in the target folder.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,12 +36,12 @@ struct Stage {
 impl Stage {
     fn new() -> Option<Self> {
         let source = release().or_else(|| {
-            println!("skipped: no image; build one with `cargo xtask image`");
+            must_run::skip("no image; build one with `cargo xtask image`");
             None
         })?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         if !std::env::split_paths(&path).any(|dir| dir.join("qemu-system-x86_64").is_file()) {
-            println!("skipped: qemu-system-x86_64 is not installed");
+            must_run::skip("qemu-system-x86_64 is not installed");
             return None;
         }
         let dir = tempfile::tempdir().expect("a folder");

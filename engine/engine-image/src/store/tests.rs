@@ -49,7 +49,7 @@ struct Place {
 
 fn place() -> Option<Place> {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
+        must_run::skip("needs root");
         return None;
     }
     let folder = tempfile::tempdir().expect("temporary folder");

@@ -43,7 +43,7 @@ fn registry(place: &Path, extra: &str) -> Option<Daemon> {
         .stderr(Stdio::null())
         .spawn();
     let Ok(process) = program else {
-        println!("skipped: needs docker-registry");
+        must_run::skip("needs docker-registry");
         return None;
     };
     let daemon = Daemon { process, port };
@@ -64,7 +64,7 @@ struct Place {
 
 fn place() -> Option<Place> {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
+        must_run::skip("needs root");
         return None;
     }
     let runtime =
@@ -210,7 +210,7 @@ fn skopeo_agrees() {
     let Some(place) = place() else { return };
     let Some(daemon) = registry(place.folder.path(), "") else { return };
     if Command::new("skopeo").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: needs skopeo");
+        must_run::skip("needs skopeo");
         return;
     }
     let skopeo = |args: &[&str]| {

@@ -48,7 +48,7 @@ impl Tokens {
             .stderr(Stdio::null())
             .status();
         if !made.is_ok_and(|status| status.success()) {
-            println!("skipped: needs openssl");
+            must_run::skip("needs openssl");
             return None;
         }
         let listener = TcpListener::bind("127.0.0.1:0").ok()?;

@@ -33,7 +33,7 @@ pub(crate) fn rig() -> Option<Rig> {
     // SAFETY: moves this test's thread only; the test runs on this thread alone.
     let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) };
     if unshared != 0 {
-        println!("skipped: needs root to make namespaces");
+        must_run::skip("needs root to make namespaces");
         return None;
     }
     run("mount", &["--make-rprivate", "/"]);

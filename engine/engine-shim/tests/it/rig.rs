@@ -23,11 +23,11 @@ pub(crate) use engine_shim::caps::DEFAULT as CAPABILITIES;
 /// `None`, with the reason printed, where containers cannot be made.
 pub(crate) fn rig() -> Option<Rig> {
     if !engine_shim::sys::is_root() {
-        println!("skipped: needs root");
+        must_run::skip("needs root");
         return None;
     }
     if !Path::new("/bin/busybox").exists() {
-        println!("skipped: needs /bin/busybox");
+        must_run::skip("needs /bin/busybox");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

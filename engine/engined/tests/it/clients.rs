@@ -31,7 +31,7 @@ fn set_up() -> Option<(Engine, PathBuf)> {
     let packages = match packages {
         Ok(packages) => packages,
         Err(reason) => {
-            engine::skip(&reason);
+            must_run::skip(&reason);
             return None;
         }
     };

@@ -34,12 +34,6 @@ pub(crate) fn needs(programs: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Says that a test does not run. Where everything was set up for the tests, that is a failure.
-pub(crate) fn skip(reason: &str) {
-    assert!(std::env::var_os("TESTS_MUST_RUN").is_none(), "this test must run here, but: {reason}");
-    println!("skipped: {reason}");
-}
-
 /// A program in PATH.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -139,7 +139,7 @@ fn ours_answers_bare_requests_as_dockerd_does() {
 
 fn compare(transcript: &Transcript, perform: Perform<'_>) {
     if let Some(reason) = engine::missing() {
-        return engine::skip(&reason);
+        return must_run::skip(&reason);
     }
     let record = |name: &str, outcomes: &[(Step, String)], which: &dyn Fn(&Step) -> bool| {
         let chosen = outcomes.iter().filter(|(step, _)| which(step));

@@ -10,7 +10,7 @@ use crate::registries::Registry;
 
 pub(crate) fn set_up(programs: &[&str]) -> Option<Engine> {
     if let Err(reason) = engine::needs(programs) {
-        engine::skip(&reason);
+        must_run::skip(&reason);
         return None;
     }
     let engine = Engine::start(Path::new(env!("CARGO_BIN_EXE_engined"))).expect("the engine starts");

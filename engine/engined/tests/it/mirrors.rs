@@ -138,7 +138,7 @@ fn elder() -> Option<PathBuf> {
 /// The engine under test.
 fn program() -> Option<PathBuf> {
     if let Err(reason) = engine::needs(&["busybox", "docker-registry", "nsenter", "openssl"]) {
-        engine::skip(&reason);
+        must_run::skip(&reason);
         return None;
     }
     Some(elder().unwrap_or_else(|| env!("CARGO_BIN_EXE_engined").into()))

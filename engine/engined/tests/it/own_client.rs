@@ -71,7 +71,7 @@ fn in_any_order(outcome: &str) -> String {
 fn programs() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(program) = program() else {
-        engine::skip("engine-cli is not built: cargo build -p engine-cli");
+        must_run::skip("engine-cli is not built: cargo build -p engine-cli");
         return None;
     };
     symlink(program, folder.path().join("docker")).expect("the folder is new");
@@ -110,7 +110,7 @@ fn the_own_client_prints_what_the_stock_client_prints() {
 #[test]
 fn signals_to_the_client_reach_the_container() {
     if let Err(reason) = engine::needs(&["busybox"]) {
-        return engine::skip(&reason);
+        return must_run::skip(&reason);
     }
     let Some(folder) = programs() else { return };
     let engine = engine();
@@ -125,7 +125,7 @@ fn signals_to_the_client_reach_the_container() {
 #[test]
 fn a_reader_that_has_had_enough_ends_the_client_quietly() {
     if let Err(reason) = engine::needs(&["busybox"]) {
-        return engine::skip(&reason);
+        return must_run::skip(&reason);
     }
     let Some(folder) = programs() else { return };
     let engine = engine();
@@ -139,7 +139,7 @@ fn a_reader_that_has_had_enough_ends_the_client_quietly() {
 #[test]
 fn a_person_at_a_terminal_can_work_and_detach() {
     if let Err(reason) = engine::needs(&["busybox", "python3"]) {
-        return engine::skip(&reason);
+        return must_run::skip(&reason);
     }
     let Some(folder) = programs() else { return };
     let engine = engine();

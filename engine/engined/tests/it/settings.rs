@@ -61,7 +61,7 @@ const EFFECTS: &[(&str, &str)] = &[
 #[test]
 fn settings_have_their_effect() {
     if let Err(reason) = engine::needs(&["busybox", "nsenter"]) {
-        return engine::skip(&reason);
+        return must_run::skip(&reason);
     }
     let flags: Vec<&str> = FLAGS.split_whitespace().collect();
     let engine = Engine::start_with(Path::new(env!("CARGO_BIN_EXE_engined")), &flags, FILE)

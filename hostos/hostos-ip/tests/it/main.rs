@@ -95,7 +95,7 @@ fn ours_shows_what_iproute_shows() {
     let able =
         Command::new("unshare").args(["-n", "ip", "-V"]).output().is_ok_and(|out| out.status.success());
     if !able {
-        eprintln!("skipped: needs root, unshare and iproute2");
+        must_run::skip("needs root, unshare and iproute2");
         return;
     }
     let mut script = String::from(SETUP);

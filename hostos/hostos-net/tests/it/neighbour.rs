@@ -41,7 +41,7 @@ struct EndOnDrop(Arc<AtomicBool>);
 pub(crate) fn with_neighbour(test: impl FnOnce(&Neighbour) + Send + 'static) -> bool {
     let able = nix::unistd::geteuid().is_root() && Command::new("ip").arg("-V").output().is_ok();
     if !able {
-        eprintln!("skipped: needs root and iproute2");
+        must_run::skip("needs root and iproute2");
         return false;
     }
     let neighbour = Neighbour::default();
@@ -50,7 +50,7 @@ pub(crate) fn with_neighbour(test: impl FnOnce(&Neighbour) + Send + 'static) -> 
     std::thread::spawn(move || {
         let _end = EndOnDrop(theirs.ended.clone());
         if unshare(CloneFlags::CLONE_NEWNET).is_err() {
-            return eprintln!("skipped: no network namespace can be made");
+            return must_run::skip("no network namespace can be made");
         }
         ip("link add veth0 type veth peer name veth1");
         let (tell, told) = mpsc::channel();

@@ -50,7 +50,7 @@ mod tests {
             );
             let Ok(check) = Command::new("/usr/sbin/e2fsck").args(["-f", "-n"]).arg(image.path()).output()
             else {
-                println!("skipped: e2fsck is not installed (apt-get install e2fsprogs)");
+                must_run::skip("e2fsck is not installed (apt-get install e2fsprogs)");
                 return;
             };
             assert!(check.status.success(), "{size}: {}", String::from_utf8_lossy(&check.stdout));

@@ -44,7 +44,7 @@ fn a_table_is_written_kept_and_changed() {
     let wanted = vec![partition(1, "one", 10), partition(2, "two", 20), partition(0, "rest", 0)];
     run(&with_disk(image.path(), true, wanted.clone())).expect("an empty disk takes it");
     let Some(seen) = partx(image.path()) else {
-        println!("skipped: partx is not installed (apt-get install fdisk util-linux)");
+        must_run::skip("partx is not installed (apt-get install fdisk util-linux)");
         return;
     };
     assert_eq!(seen, ["1 2048 20480 one", "2 22528 40960 two", "3 63488 141279 rest"]);
@@ -95,7 +95,7 @@ fn filesystems_are_recognised_by_us_and_by_blkid() {
         let Ok(output) =
             Command::new("/usr/sbin/blkid").args(["-p", "-o", "export"]).arg(image.path()).output()
         else {
-            println!("skipped: blkid is not installed");
+            must_run::skip("blkid is not installed");
             continue;
         };
         let said = String::from_utf8_lossy(&output.stdout);

@@ -28,7 +28,7 @@ struct Case {
 #[test]
 fn our_trees_are_those_written_down() {
     if !geteuid().is_root() {
-        println!("skipped: files get owners, which needs root");
+        must_run::skip("files get owners, which needs root");
         return;
     }
     let mut wrong = Vec::new();
@@ -47,7 +47,7 @@ fn our_trees_are_those_written_down() {
 #[test]
 fn a_second_run_changes_nothing() {
     if !geteuid().is_root() {
-        println!("skipped: files get owners, which needs root");
+        must_run::skip("files get owners, which needs root");
         return;
     }
     for case in read_cases().iter().filter(|case| case.elder != "error\n" && !case.config.contains("append"))
@@ -65,7 +65,7 @@ fn a_second_run_changes_nothing() {
 #[test]
 fn the_elder_leaves_what_is_written_down() {
     if !geteuid().is_root() || !Path::new(ELDER).exists() || !Path::new("/usr/bin/busybox").exists() {
-        println!("skipped: needs root, and `apt-get install ignition busybox-static`");
+        must_run::skip("needs root, and `apt-get install ignition busybox-static`");
         return;
     }
     let mut cases = read_cases();

@@ -27,11 +27,11 @@ impl Network {
         let network = Self { tag: format!("kvt{}", std::process::id()), members };
         let hub = network.hub();
         if !run("nft --version") {
-            println!("skipped: nft is not installed, networks cannot be cut");
+            must_run::skip("nft is not installed, networks cannot be cut");
             return None;
         }
         if !run(&format!("ip netns add {hub}")) {
-            println!("skipped: no network namespaces can be made here");
+            must_run::skip("no network namespaces can be made here");
             return None;
         }
         let inside = |command: &str| run(&format!("ip netns exec {hub} {command}"));
@@ -50,7 +50,7 @@ impl Network {
                 && run(&format!("ip netns exec {space} ip link set eth0 up"));
         }
         if !good {
-            println!("skipped: no bridge can be made in a namespace here");
+            must_run::skip("no bridge can be made in a namespace here");
             return None;
         }
         Some(network)

@@ -89,7 +89,7 @@ pub(crate) fn has(program: &str) -> bool {
     let found =
         Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        println!("skipped: `{program}` is not installed");
+        must_run::skip(format_args!("`{program}` is not installed"));
     }
     found
 }
