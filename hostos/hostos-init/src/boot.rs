@@ -29,6 +29,10 @@ use crate::{
 /// A daemon that is silent for so long will not answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(120);
 
+/// The first call to a machine that has just become ready has the processor for itself: loading a
+/// module cannot be interrupted.
+const FIRST_CALL: Duration = Duration::from_millis(500);
+
 /// As of `nice`.
 const LOWEST_PRIORITY: i32 = 19;
 
@@ -206,6 +210,7 @@ async fn accompany(
         }
         // Nobody listens from now on.
         news.close();
+        tokio::time::sleep(FIRST_CALL).await;
         if let Ok(Err(error)) = task::spawn_blocking(load_idle_modules).await {
             reporter.warn(format!("{}: {DAMAGED}", failure::sentence(&error)));
         }

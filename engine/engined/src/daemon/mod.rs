@@ -47,6 +47,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
 use engine_image::Store;
@@ -58,6 +59,9 @@ use exec::ExecSession;
 
 /// As of `nice`.
 const LOWEST_PRIORITY: i32 = 19;
+
+/// How long an engine that just started serves before it makes networks that nobody asked for.
+const FIRST_CALLS: Duration = Duration::from_secs(1);
 pub(crate) use mounts::clean as clean_path;
 pub(crate) use settings::merge_image;
 
@@ -130,20 +134,21 @@ impl Daemon {
         let later = daemon.is_new()?;
         if !later {
             daemon.make_bridges();
-            daemon.networks.up.send_replace(true);
+            daemon.networks.set_up();
         }
         daemon.restore().await?;
         if later {
             let daemon = daemon.clone();
-            std::thread::Builder::new().name("networks".to_owned()).spawn(move || {
+            tokio::spawn(async move {
                 // Whoever waited for the engine to serve goes first.
-                if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
-                    tracing::debug!(%error, "the networks are made with the usual priority");
+                let _ = tokio::time::timeout(FIRST_CALLS, daemon.networks.are_wanted()).await;
+                let maker = daemon.clone();
+                let thread = std::thread::Builder::new().name("networks".to_owned());
+                if let Err(error) = thread.spawn(move || maker.make_first_networks()) {
+                    tracing::error!(%error, "could not set up the networks");
+                    daemon.networks.set_up();
                 }
-                daemon.make_bridges();
-                daemon.make_firewall();
-                daemon.networks.up.send_replace(true);
-            })?;
+            });
         } else {
             daemon.make_firewall();
         }
@@ -157,6 +162,16 @@ impl Daemon {
         let mut entries =
             std::fs::read_dir(&dir).with_context(|| format!("could not list {}", dir.display()))?;
         Ok(entries.next().is_none() && self.runtime.list().unwrap_or_default().is_empty())
+    }
+
+    /// On a thread of its own, behind all that serves.
+    fn make_first_networks(&self) {
+        if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+            tracing::debug!(%error, "the networks are made with the usual priority");
+        }
+        self.make_bridges();
+        self.make_firewall();
+        self.networks.set_up();
     }
 
     fn make_bridges(&self) {
@@ -180,7 +195,7 @@ impl Daemon {
             return;
         }
         tokio::spawn(async move {
-            self.networks.are_up().await;
+            self.networks.once_up().await;
             let Ok(monitor) = engine_net::Monitor::new() else { return };
             while monitor.changed().await.is_ok() {
                 match self.networks.firewall.heal() {

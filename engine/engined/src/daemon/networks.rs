@@ -56,8 +56,18 @@ pub(crate) struct Networks {
     pools: Vec<Subnet>,
     pub(crate) firewall: Firewall,
     pub(crate) ports: Ports,
-    /// True once the bridges and the firewall of the start are there.
-    pub(crate) up: watch::Sender<bool>,
+    /// How far the bridges and the firewall of the start are.
+    stage: watch::Sender<Stage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody needs them yet.
+    Idle,
+    /// Somebody waits for them.
+    Wanted,
+    /// They are there.
+    Up,
 }
 
 impl From<NetError> for Refusal {
@@ -109,7 +119,7 @@ impl Networks {
             pools,
             firewall: Firewall::new(),
             ports: Ports::new(),
-            up: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Idle),
         };
         networks.make_predefined(config)?;
         Ok(networks)
@@ -261,10 +271,32 @@ impl Networks {
         Ok(used)
     }
 
-    /// Waits for the bridges and the firewall of the start.
+    /// Waits for the bridges and the firewall of the start, and has them made at once.
     pub(crate) async fn are_up(&self) {
+        self.stage.send_if_modified(|stage| {
+            let first = *stage == Stage::Idle;
+            if first {
+                *stage = Stage::Wanted;
+            }
+            first
+        });
+        self.once_up().await;
+    }
+
+    /// Waits for them without any hurry.
+    pub(crate) async fn once_up(&self) {
         // The sender is ours, so that this cannot fail.
-        let _ = self.up.subscribe().wait_for(|up| *up).await;
+        let _ = self.stage.subscribe().wait_for(|stage| *stage == Stage::Up).await;
+    }
+
+    /// Waits until somebody needs them.
+    pub(crate) async fn are_wanted(&self) {
+        let _ = self.stage.subscribe().wait_for(|stage| *stage != Stage::Idle).await;
+    }
+
+    /// Says that they are there.
+    pub(crate) fn set_up(&self) {
+        self.stage.send_replace(Stage::Up);
     }
 
     /// Makes the bridges of all networks, after a start.
