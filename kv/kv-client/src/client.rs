@@ -27,6 +27,16 @@ use crate::{Config, ConfigError, Error, Result, Txn, Unreachable, connect};
 
 const LARGEST_MESSAGE: usize = 512 << 20;
 
+/// How long to wait when every endpoint has failed so many times: long enough that clients of a store
+/// in trouble leave it the processor it needs to recover, short enough that a new leader is found at once.
+fn pause_after(rounds: u32) -> Duration {
+    Duration::from_millis(match rounds {
+        0 | 1 => 50,
+        2 => 100,
+        _ => 200,
+    })
+}
+
 /// A handle to a cluster. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
@@ -125,7 +135,8 @@ impl Client {
             self.move_on();
             failed += 1;
             let round = self.inner.channels.len() as u32;
-            let pause = if failed.is_multiple_of(round) { Duration::from_millis(50) } else { Duration::ZERO };
+            let pause =
+                if failed.is_multiple_of(round) { pause_after(failed / round) } else { Duration::ZERO };
             if Instant::now() + pause >= end {
                 return Err(Error::NoEndpoint { tried: self.inner.names.join(", "), last: chain(&status) });
             }
