@@ -2,6 +2,7 @@
 
 mod authority;
 mod begun;
+mod patient;
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,8 +14,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use patient::Patient;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufWriter},
     net::{TcpListener, UnixListener},
     task::JoinSet,
 };
@@ -30,6 +32,9 @@ use crate::{
 
 /// How often revocations are looked for.
 const LOOK_EACH: Duration = Duration::from_secs(2);
+
+/// Of each connection.
+const WRITE_BUFFER: usize = 4 * 1024;
 
 /// A reply's body, whatever made it.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -198,9 +203,10 @@ async fn serve_http<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin + Se
         .timer(TokioTimer::new())
         .keep_alive_interval(ping_every)
         .keep_alive_timeout(ping_timeout);
-    if let Err(error) =
-        server.serve_connection(TokioIo::new(authority::Corrected::new(stream)), service).await
-    {
+    // What is written by slices goes out frame by frame; copied into a buffer, small ones go together.
+    let stream = authority::Corrected::new(BufWriter::with_capacity(WRITE_BUFFER, stream));
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = Patient::new(connection).await {
         tracing::debug!(%error, "connection ended");
     }
 }
