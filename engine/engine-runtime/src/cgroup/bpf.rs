@@ -213,7 +213,7 @@ mod tests {
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         std::fs::remove_dir(&dir).unwrap();
         if result.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EPERM)) {
-            must_run::skip("bpf is not permitted");
+            println!("skipped: bpf is not permitted");
             return;
         }
         result.unwrap();

@@ -62,6 +62,7 @@ const LOWEST_PRIORITY: i32 = 19;
 
 /// How long an engine that just started serves before it makes networks that nobody asked for.
 const FIRST_CALLS: Duration = Duration::from_secs(1);
+
 pub(crate) use mounts::clean as clean_path;
 pub(crate) use settings::merge_image;
 

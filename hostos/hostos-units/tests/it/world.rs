@@ -38,7 +38,7 @@ impl World {
     /// The same with further arguments.
     pub(crate) fn ours_with(tag: &str, arguments: &[&str]) -> Option<Self> {
         let Some(root) = cgroup_root() else {
-            must_run::skip("needs root and a cgroup v2 that can be written");
+            eprintln!("skipped: needs root and a cgroup v2 that can be written");
             return None;
         };
         let cgroup = root.join(format!("units-{tag}-{}", std::process::id()));

@@ -8,8 +8,8 @@ use std::{
 
 /// A connection that goes to the end of the queue each time it is woken.
 ///
-/// Each answer of its streams wakes it, and tokio runs last what was woken last, that is at once: without this it
-/// writes every event to every watcher by a call of its own.
+/// Each answer of its streams wakes it, and tokio runs first what was woken last: without this it writes every event
+/// to every watcher by a call of its own.
 pub(super) struct Patient<F> {
     connection: Pin<Box<F>>,
     waited: bool,
